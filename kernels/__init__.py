@@ -1,0 +1,83 @@
+"""Hot ops on bare arrays. The array's type chooses the backend; ``kernels/README.md`` is the contract of every function.
+
+``kernels.conv2d(x, ...)`` is ``backend_of(x).conv2d(x, ...)``. A backend is a module that defines the functions of
+``kernels.reference`` with the same signatures. Nothing here knows a Tensor or the tape.
+"""
+
+from __future__ import annotations
+
+if __name__ != "tinygrad_notes.kernels":  # `import kernels` from the checkout would load every module twice
+    raise ImportError("import tinygrad_notes.kernels, not kernels")
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_notes.errors import DeviceError
+from tinygrad_notes.kernels import reference
+
+if TYPE_CHECKING:
+    from tinygrad_notes.kernels.reference import *  # noqa: F403
+
+FUNCTIONS: tuple[str, ...] = tuple(reference.__all__)
+
+DEVICES: dict[type, str] = {}  # array type: the device its arrays live on
+BACKENDS: dict[str, dict[type, ModuleType]] = {"default": {}, "reference": {}}  # choice: array type: backend
+
+_table: ContextVar[dict[type, ModuleType]] = ContextVar("kernels", default=BACKENDS["default"])
+
+
+def register_array_type(array_type: type, device: str, backend: ModuleType = reference) -> None:
+    """Let arrays of ``array_type`` be operands: they live on ``device`` and run on ``backend`` by default."""
+    DEVICES[array_type] = device
+    for choice, table in BACKENDS.items():
+        table[array_type] = reference if choice == "reference" else backend
+
+
+def backend_of(array: Any) -> ModuleType:
+    """The backend that runs ops on ``array`` in this thread."""
+    try:
+        return _table.get()[type(array)]
+    except KeyError:
+        known = ", ".join(sorted(f"{t.__module__}.{t.__qualname__}" for t in _table.get()))
+        raise DeviceError(f"no kernels for {type(array).__module__}.{type(array).__qualname__}, only for {known}") from None
+
+
+@contextmanager
+def use_kernels(choice: str) -> Iterator[None]:
+    """Run hot ops on the chosen backend, in this thread or task: ``"default"`` or ``"reference"``.
+
+    Use it as a context manager, ``with use_kernels("reference"): ...``, or as a decorator.
+    """
+    if choice not in BACKENDS:
+        raise DeviceError(f"use_kernels: there is no backend {choice!r}, only {', '.join(map(repr, BACKENDS))}")
+    token = _table.set(BACKENDS[choice])
+    try:
+        yield
+    finally:
+        _table.reset(token)
+
+
+def _dispatcher(name: str) -> Callable[..., Any]:
+    of_table = _table.get
+
+    def dispatch(x: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            backend = of_table()[type(x)]
+        except KeyError:  # a list of arrays, or a type that has no kernels
+            backend = backend_of(x[0] if isinstance(x, list | tuple) and x else x)
+        return getattr(backend, name)(x, *arguments, **options)
+
+    dispatch.__name__ = dispatch.__qualname__ = name
+    dispatch.__doc__ = getattr(reference, name).__doc__
+    return dispatch
+
+
+for _name in FUNCTIONS:
+    globals()[_name] = _dispatcher(_name)
+
+register_array_type(np.ndarray, "cpu")

@@ -1,0 +1,45 @@
+"""Rows picked by indices, and the sums that go back to them."""
+
+from __future__ import annotations
+
+import math
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def embedding(weight: Array, indices: Array) -> Array:
+    """The rows of weight (V, D) at ``indices``, any integers of any shape: (*indices.shape, D)."""
+    return np.take(weight, indices, axis=0)
+
+
+def embedding_grad(g: Array, indices: Array, num_embeddings: int) -> Array:
+    """Gradient of embedding's weight (num_embeddings, D) from g (*indices.shape, D): each row of g added at its index.
+
+    Linear; its derivative is ``embedding``.
+    """
+    size = g.shape[-1]
+    rows = indices.astype(np.int64)
+    rows = np.where(rows < 0, rows + num_embeddings, rows)
+    flat = rows.reshape(math.prod(rows.shape), 1) * size + np.arange(size, like=rows)
+    gradient = np.zeros_like(g, shape=(num_embeddings * size,))
+    np.add.at(gradient, flat.reshape(-1), g.reshape(-1))  # one flat index per element is what add.at does fastest
+    return gradient.reshape(num_embeddings, size)
+
+
+def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of ``shape`` with ``values`` added at ``index``, which is what stands between the brackets in ``x[index]``.
+
+    Elements that ``index`` names more than once get the sum. It is the gradient of indexing, whose derivative is
+    ``x[index]``.
+    """
+    total = np.zeros_like(values, shape=shape)
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(part is None or type(part) in (int, slice, EllipsisType) for part in parts):
+        total[index] = values  # slices name no element twice
+    else:
+        np.add.at(total, index, values)
+    return total

@@ -1,0 +1,32 @@
+"""tinygrad-notes: a reverse-mode autograd engine to study backpropagation with.
+
+>>> import tinygrad_notes as tn
+>>> x = tn.tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+Tensor([2., 4.])
+"""
+
+from __future__ import annotations
+
+from tinygrad_notes import lazy
+from tinygrad_notes.autograd import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
+from tinygrad_notes.kernels import use_kernels
+from tinygrad_notes.ops import *  # noqa: F403
+from tinygrad_notes.ops import __all__ as _ops
+from tinygrad_notes.registry import REGISTRY, Array, Arrays, op
+from tinygrad_notes.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
+from tinygrad_notes.tensor import Tensor, bool_, float32, float64, int32, int64, uint8
+
+__version__ = "0.1.0"
+__all__ = [
+    *_ops,
+    "REGISTRY", "Array", "Arrays", "DTypeError", "DeviceError", "GradientError", "ShapeError", "Tensor", "bool_", "checkpoint",
+    "detect_anomaly", "enable_grad", "float32", "float64", "generator", "get_rng_state", "grad", "hessian", "hvp", "int32",
+    "int64", "is_grad_enabled", "jacobian", "jvp", "manual_seed", "no_grad", "op", "set_rng_state", "uint8", "use_kernels",
+    "value_and_grad", "vjp",
+]  # fmt: skip
+
+__getattr__ = lazy.exports(__name__, ("data", "nn", "optim", "study", "training", "notes", "cli"))

@@ -1,0 +1,598 @@
+"""Backward through the tape, and what is built on it: grad, vjp, jvp, hvp, jacobian, hessian, checkpoint."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.generator import get_rng_state, set_rng_state
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.registry import PART, REGISTRY, many, private_op, tensors_of
+from tinygrad_notes.tape import (
+    RAW,
+    RECORD,
+    SILENT,
+    Extra,
+    Mode,
+    Node,
+    check_finite,
+    enable_grad,
+    in_mode,
+    make_leaf,
+    mark_written,
+    mode,
+    no_grad,
+    writes,
+    written_since,
+)
+from tinygrad_notes.tensor import Tensor, to_array, wrap
+
+# ---------------------------------------------------------------------- the pass
+
+
+def run_backward(
+    outputs: Sequence[Node],
+    seeds: Sequence[Any],
+    targets: Sequence[Node] | None = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+) -> list[Any] | None:
+    """Carry ``seeds``, the gradients of ``outputs``, back through the tape.
+
+    Without ``targets`` the gradients of leaves are added to their ``grad``; with them, the gradients of exactly these
+    nodes are returned (None where no path leads). Gradients are bare arrays, or Tensors with ``create_graph``.
+    Nodes are taken newest first: whatever used a value is newer than the value, so its gradient is then complete.
+    """
+    grads: dict[Node, Any] = {}
+    borrowed: set[Node] = set()  # gradients that something else may also hold: never written
+    leaves: list[Node] = []
+    for node, seed in zip(outputs, seeds):
+        grads[node] = grads[node] + seed if node in grads else seed
+        borrowed.add(node)
+    wanted = None if targets is None else set(targets)
+    floor = 0 if targets is None else min((t.stamp for t in targets if t.op is not None), default=0)
+    if targets is not None and any(t.op is None for t in targets):
+        floor = 0
+    seen = set(grads)
+    order = _reached(list(grads), seen, floor, leaves)
+    needed = None if wanted is None else _leading_to(wanted, order)
+    collected: dict[Node, Any] = {}
+    release = not (retain_graph or create_graph)
+    anomaly = mode.get().anomaly
+    token = mode.set((Mode(True, anomaly=anomaly) if anomaly else RECORD) if create_graph else RAW)
+    try:
+        while order:
+            node = order.pop()
+            g = grads.pop(node, None)
+            if g is None:
+                continue
+            if node.extra is not None:
+                g = _observed(node, g, create_graph)
+            if wanted is not None and node in wanted:
+                collected[node] = g
+            if needed is not None and node not in needed:
+                continue
+            op = node.op
+            if op is PART:
+                whole = node.parents[0]
+                values = grads.setdefault(whole, [None] * len(whole.shape))  # type: ignore[union-attr, arg-type]
+                values[node.saved] = g
+                if release:
+                    node.derivatives, node.parents = None, ()
+                continue
+            if type(g) is list:
+                g = _gathered(node, g, create_graph)
+            if op.composite is not None and (create_graph or op.differentiable is False):  # type: ignore[union-attr]
+                fresh = _replayed(node, g, grads, borrowed, seen, floor, leaves)
+                if needed is not None:
+                    needed |= _leading_to(wanted | needed, fresh)  # type: ignore[operator]
+                in_order = not order or not fresh or order[-1].stamp < fresh[0].stamp
+                order += fresh
+                if not in_order:
+                    order.sort(key=_stamp)
+            else:
+                if node.stamp < writes.last:
+                    _check_saved(node)
+                joint, saved = op.joint, node.saved  # type: ignore[union-attr]
+                if joint:
+                    kept = _rejoined(node, 0, saved) if create_graph else saved
+                    gradients = node.derivatives(g, *kept)
+                    own = len({id(d) for d in gradients}) == len(gradients) and type(g) is not tuple
+                    entries = zip(node.parents, gradients, gradients)
+                else:
+                    own = type(g) is not tuple
+                    entries = zip(node.parents, node.derivatives, saved)
+                for i, (parent, d, kept) in enumerate(entries):
+                    if parent is None or (needed is not None and parent not in needed and parent not in wanted):  # type: ignore[operator]
+                        continue
+                    if not joint:
+                        d = d(g, *(_rejoined(node, i, kept) if create_graph else kept))
+                    if d is None:
+                        continue
+                    if d.shape != parent.shape or d.dtype is not parent.dtype:
+                        d = _fitted(d, parent, node)
+                    if anomaly:
+                        stack = node.extra.stack if node.extra else None
+                        check_finite(d.data if create_graph else d, f"the gradient of {op.name}", stack)  # type: ignore[union-attr]
+                    previous = grads.get(parent)
+                    if previous is None:
+                        grads[parent] = d
+                        if not own or d is g or (not create_graph and d.base is not None):
+                            borrowed.add(parent)
+                    elif create_graph or parent in borrowed:
+                        grads[parent] = previous + d
+                        borrowed.discard(parent)
+                    else:
+                        previous += d
+                        grads[parent] = previous  # previous may be a NumPy scalar, which += replaces
+            if release:
+                node.derivatives = node.saved = node.call = None
+                node.parents = ()
+    finally:
+        mode.reset(token)
+    for leaf in leaves:
+        g = grads.pop(leaf, None)
+        if g is None:
+            continue
+        if leaf.extra.hooks:  # type: ignore[union-attr]
+            g = _observed(leaf, g, create_graph)
+        if wanted is None:
+            _deposit(leaf, g, leaf in borrowed, create_graph)
+        elif leaf in wanted:
+            collected[leaf] = g
+    if targets is None:
+        return None
+    return [None if (g := collected.get(node)) is None else g if create_graph else wrap(_copied(g)) for node in targets]
+
+
+def _stamp(node: Node) -> float:
+    return node.stamp
+
+
+def _reached(stack: list[Node], seen: set[Node], floor: float, leaves: list[Node]) -> list[Node]:
+    """The nodes that gradients can reach, oldest first. Iterative: the depth of a graph is no limit.
+
+    Parents older than ``floor`` cannot lead to a target. The whole way is looked at before any gradient moves, so that
+    a freed graph is refused with every ``grad`` still as it was.
+    """
+    found = []
+    while stack:
+        node = stack.pop()
+        if node.op is None:
+            leaves.append(node)
+            continue
+        if node.derivatives is None:
+            raise GradientError(
+                f"this graph was already used and freed (at {node.name}); pass retain_graph=True to the first backward, or compute the value again"
+            )
+        found.append(node)
+        for parent in node.parents:
+            if parent is not None and parent not in seen and parent.stamp >= floor:
+                seen.add(parent)
+                stack.append(parent)
+    found.sort(key=_stamp)
+    return found
+
+
+def _leading_to(targets: set[Node], order: list[Node]) -> set[Node]:
+    """The nodes of ``order`` (oldest first) from which a path leads to one of ``targets``."""
+    leading: set[Node] = set()
+    for node in order:
+        captures = node.op.composite is not None and not node.op.differentiable  # type: ignore[union-attr]
+        if captures or any(p in leading or p in targets for p in node.parents if p is not None):
+            leading.add(node)
+    return leading
+
+
+def _fitted(g: Any, parent: Node, node: Node) -> Any:
+    """Undo broadcasting and promotion; refuse any other difference of shape or dtype."""
+    if g.shape != parent.shape:
+        g = _summed_to(g, parent.shape, node)
+    if g.dtype != parent.dtype:
+        if node.dtype == parent.dtype or type(node.dtype) is tuple:
+            raise GradientError(f"{node.name}: a gradient is {g.dtype}, its operand is {parent.dtype}")
+        g = REGISTRY["astype"].call(g, parent.dtype)
+    return g
+
+
+def _summed_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
+    extra = len(g.shape) - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:])):
+        raise GradientError(f"{node.name}: a gradient has shape {tuple(g.shape)}, its operand {tuple(shape)}")
+    if extra:
+        g = g.sum(axis=tuple(range(extra)))
+    axes = tuple(i for i, (n, m) in enumerate(zip(shape, g.shape)) if n == 1 != m)
+    return g.sum(axis=axes, keepdims=True) if axes else g
+
+
+def _check_saved(node: Node) -> None:
+    """Refuse what was changed in place after this node kept it."""
+    for saved in (node.saved,) if node.op.joint else node.saved:  # type: ignore[union-attr]
+        _check_unwritten(node, saved or ())
+
+
+def _check_unwritten(node: Node, arrays: Iterable[Any]) -> None:
+    for value in arrays:
+        for array in value if type(value) is tuple else (value,):
+            where = written_since(array, node.stamp)
+            if where:
+                raise GradientError(
+                    f"{node.name} kept an array for its gradient that was changed in place at {where}; "
+                    "the gradient would be wrong, so change a copy instead"
+                )
+
+
+def _rejoined(node: Node, i: int, saved: Any) -> list[Any]:
+    """What derivative ``i`` kept, as Tensors on the tape again: the value at this node, operands at their own."""
+    return [_rejoin(node, value, position) for value, position in zip(saved or (), node.op.positions(i))]  # type: ignore[union-attr]
+
+
+def _rejoin(node: Node, value: Any, position: int) -> Any:
+    if type(value) is tuple:
+        return tensors_of(node, value)
+    if type(value) not in DEVICES and not isinstance(value, np.generic):
+        return value  # a Python number
+    if position >= 0:
+        return wrap(value, node.parents[position])
+    return wrap(np.asarray(value) if isinstance(value, np.generic) else value, node)
+
+
+def _gathered(node: Node, values: list[Any], create_graph: bool) -> tuple[Any, ...]:
+    """The gradients of an op's several values, zeros where one was not used."""
+    like = next(g for g in values if g is not None)
+    like = like.data if type(like) is Tensor else like
+    full = [np.zeros_like(like, shape=shape, dtype=dtype) if g is None else g for g, shape, dtype in zip(values, node.shape, node.dtype)]
+    return tuple(wrap(g) if create_graph and type(g) is not Tensor else g for g in full)
+
+
+def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: float, leaves: list) -> list[Node]:
+    """Compute a composite (or a checkpoint) again on the tape, and hand ``g`` to its fresh end: the new nodes."""
+    op, call = node.op, node.call
+    if node.stamp < writes.last:
+        _check_unwritten(node, (v for v in call if type(v) in DEVICES))
+    with enable_grad():
+        if op.differentiable:  # type: ignore[union-attr]
+            at = {name: parent for name, parent in zip(op.operands, node.parents)}  # type: ignore[union-attr]
+            call = [wrap(v, at[p.name]) if p.name in at and type(v) in DEVICES else v for p, v in zip(op.parameters, call)]  # type: ignore[union-attr]
+        result = op.composite(*call)  # type: ignore[union-attr, misc]
+    starts = []
+    for value, gradient in zip(result, g) if type(result) is tuple else ((result, g),):
+        end = value.node
+        if end is not None and gradient is not None:
+            grads[end] = grads[end] + gradient if end in grads else gradient
+            borrowed.add(end)
+            if end not in seen:
+                seen.add(end)
+                starts.append(end)
+    return _reached(starts, seen, floor, leaves)
+
+
+def _observed(node: Node, g: Any, create_graph: bool) -> Any:
+    """Run the hooks of a node on its complete gradient; keep it where asked."""
+    extra: Extra = node.extra  # type: ignore[assignment]
+    if extra.hooks:
+        with in_mode(lambda _: RECORD if create_graph else SILENT):
+            for hook in list(extra.hooks.values()):
+                replaced = hook(g if create_graph else wrap(_as_array(g)))
+                if replaced is None:
+                    continue
+                if type(replaced) is not Tensor or replaced.shape != node.shape or replaced.dtype != node.dtype:
+                    raise GradientError(
+                        f"a hook on a Tensor made by {node.name} returned {describe_gradient(replaced)}, "
+                        f"expected None or a Tensor of shape {node.shape} and dtype {node.dtype}"
+                    )
+                g = replaced if create_graph else replaced.data
+    if node.op is not None and extra.owner is not None:
+        _deposit(node, g, True, create_graph)
+    return g
+
+
+def describe_gradient(value: Any) -> str:
+    return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else repr(value)
+
+
+def _as_array(g: Any) -> Any:
+    """NumPy gives scalars for sums over all axes; a Tensor holds an array."""
+    return np.asarray(g) if isinstance(g, np.generic) else g
+
+
+def _copied(g: Any) -> Any:
+    return np.array(g) if isinstance(g, np.generic) else g.copy()
+
+
+def _deposit(node: Node, g: Any, shared: bool, create_graph: bool) -> None:
+    """Add a complete gradient to ``grad`` of the Tensor that wants it. Leaves never share memory."""
+    tensor = node.extra.owner()  # type: ignore[union-attr, misc]
+    if tensor is None:
+        return
+    if create_graph:
+        tensor.grad = g if tensor.grad is None else tensor.grad + g
+    elif tensor.grad is None:
+        tensor.grad = wrap(_copied(g) if shared or type(g) not in DEVICES else g)
+    elif tensor.grad.node is not None:  # left there by create_graph: its history must not be written
+        tensor.grad = wrap(tensor.grad.data + g)
+    else:
+        tensor.grad.data += g
+        mark_written(tensor.grad.data)
+
+
+# ---------------------------------------------------------------------- backward and grad
+
+
+def _seed(output: Tensor, gradient: Any, what: str) -> Any:
+    """The gradient that starts at ``output``: 1 for a single element, else the one given."""
+    if type(output) is not Tensor:
+        raise DTypeError(f"{what}: expected a Tensor, got {type(output).__name__}")
+    if output.node is None:
+        raise GradientError(
+            f"{what}: this Tensor does not depend on anything that requires a gradient "
+            "(was it computed under no_grad, detached, or made of integers?)"
+        )
+    if gradient is None:
+        if output.data.size != 1:
+            raise GradientError(f"{what}: the Tensor has shape {output.shape}; without a gradient for its elements only a single element has one")
+        return np.ones_like(output.data)
+    data = to_array(gradient)
+    if data.shape != output.shape:
+        raise ShapeError(f"{what}: the gradient has shape {tuple(data.shape)}, the Tensor {output.shape}")
+    if data.dtype != output.dtype:
+        return data.astype(output.dtype)
+    return gradient if type(gradient) is Tensor else data
+
+
+def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bool, what: str) -> list[Any]:
+    seeds = [_seed(o, g, what) for o, g in zip(outputs, gradients)]
+    if create_graph:
+        return [s if type(s) is Tensor else wrap(s) for s in seeds]
+    return [s.data if type(s) is Tensor else s for s in seeds]
+
+
+def backward(output: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Add d ``output`` / d leaf to ``leaf.grad`` of every leaf that requires a gradient.
+
+    ``gradient`` is the gradient of ``output`` itself (1 for a single element). The graph is freed on the way, unless
+    ``retain_graph``; with ``create_graph`` the gradients are themselves on the tape, so that they have gradients.
+    Raises GradientError when there is no graph, it was already freed, or a kept buffer was changed in place.
+    """
+    keep = create_graph if retain_graph is None else retain_graph
+    run_backward([output.node], _seeds([output], [gradient], create_graph, "backward"), None, create_graph, keep)  # type: ignore[list-item]
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    gradients: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of ``outputs`` for ``inputs``; no ``.grad`` is touched.
+
+    ``gradients`` are those of the outputs (1 for single elements). A Tensor for one input, a list for a list. An input
+    that no path reaches raises GradientError, or gives None with ``allow_unused``.
+    """
+    tops = [outputs] if type(outputs) is Tensor else list(outputs)
+    single, leaves = type(inputs) is Tensor, [inputs] if type(inputs) is Tensor else list(inputs)
+    if gradients is None:
+        gradients = [None] * len(tops)
+    elif type(outputs) is Tensor:
+        gradients = [gradients]
+    if len(gradients) != len(tops):
+        raise ShapeError(f"grad: {len(gradients)} gradients for {len(tops)} outputs")
+    for i, x in enumerate(leaves):
+        if type(x) is not Tensor or x.node is None:
+            raise GradientError(f"grad: input {i} does not require a gradient; call requires_grad_() before it is used")
+    keep = create_graph if retain_graph is None else retain_graph
+    seeds = _seeds(tops, gradients, create_graph, "grad")
+    found = run_backward([o.node for o in tops], seeds, [x.node for x in leaves], create_graph, keep)  # type: ignore[misc]
+    if not allow_unused:
+        for i, g in enumerate(found):  # type: ignore[arg-type]
+            if g is None:
+                raise GradientError(f"grad: no path leads from the outputs to input {i}; pass allow_unused=True to get None for it")
+    return found[0] if single else found  # type: ignore[index]
+
+
+# ---------------------------------------------------------------------- functions of functions
+
+
+def _fresh(x: Any) -> Tensor:
+    """A new leaf with the values of ``x``."""
+    return wrap(to_array(x)).requires_grad_()
+
+
+def _tuple(value: Any) -> tuple[Tensor, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _like(value: Any, results: Sequence[Any]) -> Any:
+    """``results`` alone or as a tuple, as ``value`` was."""
+    return tuple(results) if isinstance(value, list | tuple) else results[0]
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return wrap(np.zeros_like(x.data))
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
+    """A function that returns ``function(*arguments)`` and its gradients for the arguments ``argnums``.
+
+    ``function`` returns one single-element Tensor. One gradient for an int, a tuple for a sequence.
+    """
+    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def value_and_gradients(*arguments: Any, **options: Any) -> tuple[Any, Any]:
+        given = list(arguments)
+        for i in positions:
+            if not -len(given) <= i < len(given):
+                raise ShapeError(f"value_and_grad: argnums has {i}, but there are {len(given)} arguments")
+            given[i] = _fresh(given[i])
+        with enable_grad():
+            value = function(*given, **options)
+        found = grad(value, [given[i] for i in positions], allow_unused=True)
+        gradients = [_zeros(given[i]) if g is None else g for i, g in zip(positions, found)]
+        return wrap(value.data), gradients[0] if isinstance(argnums, int) else tuple(gradients)
+
+    return value_and_gradients
+
+
+def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Tensor, ...]]]:
+    """``function(*primals)``, and the function that pulls a gradient of the value back to the primals: g -> gᵀJ."""
+    xs = [_fresh(x) for x in primals]
+    with enable_grad():
+        value = function(*xs)
+    ys = _tuple(value)
+
+    def pullback(gradient: Any) -> tuple[Tensor, ...]:
+        pairs = [(y, g) for y, g in zip(ys, _tuple(gradient)) if y.node is not None]
+        if not pairs:
+            return tuple(_zeros(x) for x in xs)
+        found = grad([y for y, _ in pairs], xs, [g for _, g in pairs], retain_graph=True, allow_unused=True)
+        return tuple(_zeros(x) if d is None else d for x, d in zip(xs, found))
+
+    return _like(value, [wrap(y.data) for y in ys]), pullback
+
+
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """``function(*primals)`` and its directional derivative Jt along ``tangents``.
+
+    Two vjps: gᵀJ is linear in g, and its own vjp for g, at t, is Jt.
+    """
+    if len(primals) != len(tangents):
+        raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    xs = [_fresh(x) for x in primals]
+    ts = [wrap(to_array(t)) for t in tangents]
+    for i, (x, t) in enumerate(zip(xs, ts)):
+        if x.shape != t.shape:
+            raise ShapeError(f"jvp: tangent {i} has shape {t.shape}, its primal {x.shape}")
+    with enable_grad():
+        value = function(*xs)
+        ys = _tuple(value)
+        results = [_zeros(y) for y in ys]
+        live = [i for i, y in enumerate(ys) if y.node is not None]
+        if live:
+            us = [_fresh(np.zeros_like(ys[i].data)) for i in live]
+            pulled = grad([ys[i] for i in live], xs, us, create_graph=True, allow_unused=True)
+            pairs = [(g, t) for g, t in zip(pulled, ts) if g is not None and g.node is not None]
+            if pairs:
+                found = grad([g for g, _ in pairs], us, [t for _, t in pairs], allow_unused=True)
+                for i, d in zip(live, found):
+                    if d is not None:
+                        results[i] = d
+    return _like(value, [wrap(y.data) for y in ys]), _like(value, results)
+
+
+def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
+    """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v."""
+    leaf, direction = _fresh(x), to_array(v)
+    if direction.shape != leaf.shape:
+        raise ShapeError(f"hvp: v has shape {tuple(direction.shape)}, x {leaf.shape}")
+    with enable_grad():
+        g = grad(function(leaf), leaf, create_graph=True)
+        found = grad(g, leaf, direction, allow_unused=True) if g.node is not None else None
+    return _zeros(leaf) if found is None else found
+
+
+def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = False) -> Tensor:
+    """d y[i] / d x[j] for every i and j, of shape ``y.shape + x.shape``: one vjp per element of the value."""
+    leaf = x if create_graph else _fresh(x)
+    with enable_grad():
+        y = function(leaf)
+        rows = []
+        for i in range(y.size):
+            seed = np.zeros_like(y.data)
+            seed.reshape(-1)[i] = 1
+            row = None
+            if y.node is not None:
+                row = grad(y, leaf, wrap(seed), create_graph=create_graph, retain_graph=True, allow_unused=True)
+            rows.append(_zeros(leaf) if row is None else row)
+        if not rows:
+            return wrap(np.zeros_like(leaf.data, shape=y.shape + leaf.shape))
+        return REGISTRY["reshape"].call(REGISTRY["stack"].call(rows), y.shape + leaf.shape)
+
+
+def hessian(function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """d² f / d x[i] d x[j] of a function with a single-element value, of shape ``x.shape + x.shape``."""
+    return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x)).detach()
+
+
+def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
+    """``function(*inputs)`` keeping only the inputs; what is inside is computed again in backward.
+
+    Memory for time: of a chain of n blocks, each under checkpoint, only the ends of the blocks are kept (Chen et al.
+    2016, arXiv:1604.06174). Parameters that ``function`` captures get their gradients too, and random ops see the
+    same random numbers again.
+    """
+    rng = get_rng_state()
+    with no_grad():
+        value = function(*inputs)
+    now = mode.get()
+    if not now.record:
+        return value
+
+    def again(*call: tuple[Any, Node | None]) -> Any:
+        current = get_rng_state()
+        set_rng_state(rng)
+        try:
+            return function(*(wrap(x, node) if type(x) in DEVICES else x for x, node in call))
+        finally:
+            set_rng_state(current)
+
+    record = private_op("checkpoint", again)
+    nodes = [x.node if type(x) is Tensor else None for x in inputs]
+    call = tuple((x.data, x.node) if type(x) is Tensor else (x, None) for x in inputs)
+    values = tuple(v.data for v in _tuple(value))
+    results = many(record, values, (), nodes, (), call, now, always=True)
+    return _like(value, results)
+
+
+# ---------------------------------------------------------------------- methods of Tensor
+
+
+def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
+    """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
+    if flag and self.dtype.kind != "f":
+        raise GradientError(f"only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)")
+    if not self.is_leaf:
+        if flag:
+            return self
+        raise GradientError(f"this Tensor was made by {self.node.name}; only leaves change requires_grad, use detach()")
+    if flag != (self.node is not None):
+        self.node = make_leaf(self) if flag else None
+    return self
+
+
+def _extra_of(tensor: Tensor, what: str) -> Extra:
+    if tensor.node is None:
+        raise GradientError(f"{what}: this Tensor does not require a gradient")
+    if tensor.node.extra is None:
+        tensor.node.extra = Extra()
+    return tensor.node.extra
+
+
+def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    """Call ``hook(gradient)`` when the gradient of this Tensor is complete; what it returns (if not None) replaces it.
+
+    Returns a function that removes the hook.
+    """
+    hooks = _extra_of(self, "register_hook").hooks
+    key = max(hooks, default=0) + 1
+    hooks[key] = hook
+    return lambda: hooks.pop(key, None)  # type: ignore[return-value]
+
+
+def _retain_grad(self: Tensor) -> None:
+    """Keep ``grad`` of this Tensor in backward although it is not a leaf."""
+    _extra_of(self, "retain_grad").owner = weakref.ref(self)
+
+
+def _detach(self: Tensor) -> Tensor:
+    """The same memory, off the tape: no gradient flows through."""
+    return wrap(self.data)
+
+
+Tensor.requires_grad_, Tensor.register_hook, Tensor.retain_grad = _requires_grad_, _register_hook, _retain_grad  # type: ignore[method-assign, attr-defined]
+Tensor.detach, Tensor.backward = _detach, backward  # type: ignore[attr-defined]

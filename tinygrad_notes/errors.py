@@ -1,0 +1,22 @@
+"""The errors this package raises. Each message says the op, the argument, what came and what was expected.
+
+An index out of range is Python's own ``IndexError``.
+"""
+
+from __future__ import annotations
+
+
+class ShapeError(ValueError):
+    """Operands or arguments whose shapes or sizes do not go together."""
+
+
+class DTypeError(TypeError):
+    """An operand or argument of a dtype or type that the op does not take."""
+
+
+class DeviceError(RuntimeError):
+    """Operands on different devices, or a device that this machine does not have."""
+
+
+class GradientError(RuntimeError):
+    """A gradient that does not exist, is stale, was already used, or has the wrong shape or dtype."""

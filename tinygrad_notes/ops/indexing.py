@@ -1,0 +1,203 @@
+"""Reading and writing by index: ``x[...]``, ``x[...] = v``, scatter, gather, embedding, one-hot."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_notes import kernels
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.ops.elementwise import where
+from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
+from tinygrad_notes.registry import Array, op
+from tinygrad_notes.tape import clock, forgive_write, mark_written, mode, owner_of
+from tinygrad_notes.tensor import Tensor, int64, to_array, wrap
+
+
+def plain_index(index):
+    """An index with arrays in place of Tensors and lists."""
+    if type(index) is tuple:
+        return tuple(map(_plain_part, index))
+    return _plain_part(index)
+
+
+def _plain_part(part):
+    if type(part) is Tensor:
+        part = part.data
+        if part.dtype.kind == "f":
+            raise DTypeError(f"index: a Tensor of {part.dtype}, expected integers or booleans; indices have no gradient")
+        return part
+    if type(part) is list:
+        return to_array(part) if part else np.zeros(0, int64)
+    return part
+
+
+def _is_basic(index):
+    parts = index if type(index) is tuple else (index,)
+    return all(part is None or part is Ellipsis or isinstance(part, int | slice | np.integer) for part in parts)
+
+
+@op
+def getitem_(a: Array, index):
+    """a[index], NumPy's rules: a view for ints, slices, None and ...; a copy for integer and boolean arrays.
+
+    An element that is read more than once collects all gradients.
+    """
+    shape = a.shape
+    return a[index], lambda g: scatter_add(g, index, shape)
+
+
+def getitem(a, index):
+    """``a[index]``; Tensors of integers or booleans may stand in the index."""
+    return getitem_(a, plain_index(index))
+
+
+@op
+def scatter_add_(values: Array, index, shape):
+    """Zeros of ``shape`` with ``values`` added at ``index``; repeated indices add up. The inverse of reading."""
+    if _is_basic(index):
+        result = np.zeros_like(values, shape=shape)
+        result[index] = values
+    else:
+        result = kernels.scatter_add(values, index, shape)
+    return result, lambda g: getitem_(g, index)
+
+
+def scatter_add(values, index, shape):
+    """Zeros of ``shape`` with ``values`` added at ``index`` (as in ``x[index] += values``); repeated indices add up."""
+    return scatter_add_(values, plain_index(index), shape)
+
+
+@op
+def zero_at(a: Array, index):
+    """A copy of ``a`` with zeros at ``index``."""
+    value = a.copy()
+    value[index] = 0
+    return value, lambda g: zero_at(g, index)
+
+
+@op
+def setitem_(a: Array, v: Array, index):
+    """a[index] = v, in place. What was overwritten loses its gradient, v gets it."""
+    a[index] = v
+    return a, lambda g: zero_at(g, index), lambda g: getitem_(g, index)
+
+
+def setitem(self, index, value):
+    """``x[index] = value``, in place and differentiable for both sides."""
+    refuse_leaf(self, "setitem")
+    index = plain_index(index)
+    if type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
+        forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
+    result = setitem_(self, value, index)
+    joined = self.node is None and result.node is not None
+    mark_written(self.data, joined)
+    if result.node is not None:
+        self.node = result.node
+        self.node.stamp = next(clock)
+
+
+def _same_memory(array, index, other):
+    if not _is_basic(index) or type(array) is not type(other) or owner_of(array) is not owner_of(other):
+        return False
+    view = array[index]
+    return view.shape == other.shape and view.strides == other.strides and _address(view) == _address(other)
+
+
+def _address(array):
+    return array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
+
+
+def refuse_leaf(tensor, name):
+    """A leaf that requires a gradient is not written on the tape: its gradient would be of the value before."""
+    if tensor.node is not None and tensor.node.op is None and mode.get().record:
+        raise GradientError(f"{name}: a leaf that requires a gradient is not written in place while recording; use no_grad(), or a copy")
+
+
+@op
+def take_along_axis_(a: Array, indices, axis):
+    shape = a.shape
+    return np.take_along_axis(a, indices, axis), lambda g: _put_along_axis(g, indices, axis, shape)
+
+
+@op
+def _put_along_axis(values: Array, indices, axis, shape):
+    """Zeros of ``shape`` with ``values`` added at ``indices`` along ``axis``."""
+    axes = []
+    for i, n in enumerate(values.shape):
+        along = np.arange(n, like=values).reshape([-1 if j == i else 1 for j in range(values.ndim)])
+        axes.append(indices if i == axis % values.ndim else along)
+    index = tuple(axes)
+    return kernels.scatter_add(values, index, shape), lambda g: take_along_axis_(g, indices, axis)
+
+
+def take_along_axis(a, indices, axis):
+    """a[..., indices[..., k], ...] along ``axis``: one element for every entry of the integer array ``indices``.
+
+    ``indices`` has as many axes as ``a`` and its sizes beside ``axis`` broadcast against it. Repeated ones add up in
+    the gradient.
+    """
+    indices = _integers(indices, "take_along_axis")
+    shape = tuple(as_shape(a))
+    if len(indices.shape) != len(shape):
+        raise ShapeError(f"take_along_axis: indices have {len(indices.shape)} axes, a has {len(shape)}")
+    axis = single_axis(axis, len(shape), "take_along_axis")
+    beside = [list(s[:axis] + s[axis + 1 :]) for s in (shape, tuple(indices.shape))]
+    try:
+        common = list(np.broadcast_shapes(*beside))
+    except ValueError:
+        raise ShapeError(f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they must broadcast") from None
+    if beside[0] != common:
+        a = broadcast_to(a, (*common[:axis], shape[axis], *common[axis:]))
+    return take_along_axis_(a, np.broadcast_to(indices, (*common[:axis], indices.shape[axis], *common[axis:])), axis)
+
+
+def one_hot(indices, num_classes=None, dtype=np.float32):
+    """1 at each index and 0 elsewhere, on a new last axis of size ``num_classes`` (None: the largest index + 1)."""
+    indices = _integers(indices, "one_hot")
+    if num_classes is None:
+        num_classes = int(indices.max()) + 1 if indices.size else 0
+    check_range(indices, num_classes, "one_hot", "num_classes")
+    return wrap((indices[..., None] == np.arange(num_classes, like=indices)).astype(dtype))
+
+
+def _integers(indices, name):
+    array = to_array(indices)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: indices are {array.dtype}, expected integers")
+    return array
+
+
+def check_range(indices, size, name, what, low=0):
+    """IndexError when an index is outside ``low`` .. ``size`` - 1."""
+    if indices.size and (indices.min() < low or indices.max() >= size):
+        wrong = indices.min() if indices.min() < low else indices.max()
+        raise IndexError(f"{name}: index {int(wrong)} is out of range for {what} = {size}")
+
+
+@op
+def _embedding(weight: Array, indices):
+    rows = weight.shape[0]
+    return kernels.embedding(weight, indices), lambda g: _embedding_grad(g, indices, rows)
+
+
+@op
+def _embedding_grad(g_: Array, indices, rows):
+    """The gradient of an embedding's weight: the rows of ``g_`` added where they came from."""
+    return kernels.embedding_grad(g_, indices, rows), lambda g: _embedding(g, indices)
+
+
+def embedding(indices, weight, padding_idx=None):
+    """Rows of ``weight`` (count, size) at the integer ``indices`` (...): result (..., size).
+
+    The row ``padding_idx`` gets no gradient. A row used more than once collects all gradients, in a fixed order.
+    """
+    indices = _integers(indices, "embedding")
+    shape = as_shape(weight)
+    if len(shape) != 2:
+        raise ShapeError(f"embedding: weight has shape {tuple(shape)}, expected (count, size)")
+    check_range(indices, shape[0], "embedding", "the number of rows")
+    if padding_idx is None:
+        return _embedding(weight, indices)
+    check_range(np.asarray(padding_idx), shape[0], "embedding: padding_idx", "the number of rows", low=-shape[0])
+    rows = _embedding(weight, indices)
+    return where((indices == padding_idx % shape[0])[..., None], rows.detach(), rows)

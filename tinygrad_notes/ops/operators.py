@@ -1,0 +1,198 @@
+"""Operators and methods of Tensor: the ops themselves, bound to their names. NumPy's functions meet Tensors here too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.autograd import backward
+from tinygrad_notes.errors import DTypeError, GradientError
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.ops import elementwise, indexing, linalg, reduction, shape
+from tinygrad_notes.registry import REGISTRY
+from tinygrad_notes.tape import make_leaf
+from tinygrad_notes.tensor import Tensor, to_device, wrap
+
+# ---------------------------------------------------------------------- operators
+
+
+def _reflected(op: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
+    return lambda self, other: op(other, self)
+
+
+BINARY = {
+    "add": elementwise.add,
+    "sub": elementwise.subtract,
+    "mul": elementwise.multiply,
+    "truediv": elementwise.divide,
+    "floordiv": elementwise.floor_divide,
+    "mod": elementwise.remainder,
+    "pow": elementwise.pow,
+    "matmul": linalg.matmul,
+    "and": elementwise.bitwise_and,
+    "or": elementwise.bitwise_or,
+    "xor": elementwise.bitwise_xor,
+}
+UNARY = {"neg": elementwise.negative, "pos": elementwise.positive, "abs": elementwise.abs, "invert": elementwise.bitwise_invert}
+COMPARISONS = {
+    "lt": elementwise.less,
+    "le": elementwise.less_equal,
+    "gt": elementwise.greater,
+    "ge": elementwise.greater_equal,
+}
+
+for _name, _op in BINARY.items():
+    setattr(Tensor, f"__{_name}__", _op)
+    setattr(Tensor, f"__r{_name}__", _reflected(_op))
+for _name, _op in (UNARY | COMPARISONS).items():
+    setattr(Tensor, f"__{_name}__", _op)
+
+
+def _equality(op: Callable[..., Any]) -> Callable[[Tensor, Any], Any]:
+    def compare(self: Tensor, other: Any) -> Any:
+        if type(other) is Tensor or type(other) in DEVICES or isinstance(other, int | float | np.generic | list | tuple):
+            return op(self, other)
+        return NotImplemented  # None, strings and the like are simply not equal
+
+    return compare
+
+
+def _iterate(self: Tensor) -> Any:
+    return (self[i] for i in range(len(self)))
+
+
+Tensor.__eq__ = _equality(elementwise.equal)  # type: ignore[method-assign, assignment]
+Tensor.__ne__ = _equality(elementwise.not_equal)  # type: ignore[method-assign, assignment]
+Tensor.__getitem__, Tensor.__setitem__, Tensor.__iter__ = indexing.getitem, indexing.setitem, _iterate  # type: ignore[attr-defined]
+
+# ---------------------------------------------------------------------- methods
+
+METHODS: dict[str, Callable[..., Any]] = {
+    function.__name__.rstrip("_"): function
+    for module, names in (
+        (elementwise, "abs astype clip clone cos erf exp expm1 gelu isfinite isinf isnan leaky_relu log log1p pow relu sigmoid sign silu sin "
+                      "softplus sqrt square tanh"),
+        (reduction, "argmax argmin cumsum logsumexp max mean min norm std sum var"),
+        (shape, "broadcast_to expand_dims flatten flip moveaxis roll split squeeze swapaxes unstack"),
+        (linalg, "matmul"),
+    )
+    for function in (getattr(module, name) for name in names.split())
+}  # fmt: skip
+
+for _name, _op in METHODS.items():
+    setattr(Tensor, _name, _op)
+
+
+def _sizes(given: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else given
+
+
+def _reshape(self: Tensor, *shape_: Any) -> Tensor:
+    """The same elements in another shape: ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``."""
+    return shape.reshape(self, _sizes(shape_))
+
+
+def _permute_dims(self: Tensor, *axes: Any) -> Tensor:
+    """The axes in the given order: ``t.permute_dims(1, 0)`` or ``t.permute_dims((1, 0))``."""
+    return shape.permute_dims(self, _sizes(axes))
+
+
+def _transpose(self: Tensor, *axes: Any) -> Tensor:
+    """The axes in the given order, or all reversed (NumPy's transpose; see swapaxes for two of them)."""
+    return shape.transpose(self, _sizes(axes) or None)
+
+
+def _copy(self: Tensor) -> Tensor:
+    """A copy with memory of its own, on the tape (NumPy's name for clone)."""
+    return elementwise.clone(self)
+
+
+def _to(self: Tensor, *targets: Any) -> Tensor:
+    """On another device and/or in another dtype: ``t.to("cuda")``, ``t.to(tn.float64)``, ``t.to("cuda", tn.float32)``.
+
+    The gradient flows back to this Tensor. Nothing to change gives the Tensor itself.
+    """
+    result = self
+    for target in targets:
+        if isinstance(target, str) and target in ("cpu", "cuda"):
+            result = result if target == result.device else _transfer(result, target)
+        else:
+            dtype = np.dtype(target) if not isinstance(target, str) else target
+            result = elementwise.astype(result, dtype) if dtype != result.dtype else result
+    return result
+
+
+def _transfer(tensor: Tensor, device: str) -> Tensor:
+    moved = to_device(tensor.data, device)
+    if tensor.node is None:
+        return wrap(moved)
+    if tensor.is_leaf:
+        result = wrap(moved)
+        result.node = make_leaf(result)
+        return result
+    raise GradientError("to: a Tensor that an op made cannot change its device on the tape; move the leaves")
+
+
+def _swapped(self: Tensor) -> Tensor:
+    """The axes reversed."""
+    return shape.transpose(self)
+
+
+def _matrix_transposed(self: Tensor) -> Tensor:
+    """The last two axes exchanged."""
+    return shape.matrix_transpose(self)
+
+
+for _name, _function in {"reshape": _reshape, "permute_dims": _permute_dims, "transpose": _transpose, "copy": _copy, "to": _to}.items():
+    _function.__name__ = _name
+    setattr(Tensor, _name, _function)
+    METHODS[_name] = _function
+Tensor.T, Tensor.mT = property(_swapped), property(_matrix_transposed)  # type: ignore[attr-defined]
+
+# ---------------------------------------------------------------------- NumPy's functions on Tensors
+
+# NumPy's names that are not the op's own.
+NUMPY_NAMES = {"true_divide": "divide", "power": "pow", "concatenate": "concat", "absolute": "abs", "mod": "remainder", "invert": "bitwise_invert"}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}  # the public functions by name, filled in by ops/__init__.py
+
+
+def _function_for(name: str) -> Callable[..., Any] | None:
+    name = NUMPY_NAMES.get(name, name)
+    return FUNCTIONS.get(name) or (REGISTRY[name].call if name in REGISTRY else None)
+
+
+def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    """``np.exp(t)`` and ``array @ t`` are the ops of those names, so no gradient is lost."""
+    function = _function_for(ufunc.__name__)
+    if method != "__call__" or options or function is None:
+        return _without_gradient(ufunc if method == "__call__" else getattr(ufunc, method), inputs, options, ufunc.__name__)
+    return function(*inputs)
+
+
+def _array_function(self: Tensor, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
+    """``np.sum(t)`` and the like are the ops of those names; what is no op works on Tensors without a gradient."""
+    ours = _function_for(function.__name__)
+    if ours is not None:
+        return ours(*arguments, **options)
+    return _without_gradient(function, arguments, options, function.__name__)
+
+
+def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any, name: str) -> Any:
+    def plain(value: Any) -> Any:
+        if type(value) is Tensor:
+            if value.node is not None:
+                raise GradientError(f"numpy.{name} would lose the gradient of its operand; use an op of tinygrad_notes, or t.detach()")
+            return value.data
+        if type(value) in (list, tuple):
+            return type(value)(map(plain, value))
+        return value
+
+    if "out" in options and any(type(o) is Tensor for o in options["out"]):
+        raise DTypeError(f"numpy.{name}: out is a Tensor, expected an array")
+    return function(*map(plain, arguments), **{key: plain(value) for key, value in options.items()})
+
+
+Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function  # type: ignore[attr-defined]
+Tensor.backward = backward  # type: ignore[attr-defined]

@@ -1,0 +1,182 @@
+"""Reductions: sums, means, extremes and norms over axes, and running sums."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.ops.elementwise import abs, astype, exp, maximum, square, where
+from tinygrad_notes.ops.shape import broadcast_to, flip, reshape
+from tinygrad_notes.registry import Array, op
+from tinygrad_notes.tensor import as_floating, int64
+
+
+def kept_axes(shape, axis):
+    """``shape`` with the reduced axes of size one."""
+    if axis is None:
+        return (1,) * len(shape)
+    axes = {a % len(shape) if shape else a for a in (axis if isinstance(axis, tuple) else (axis,))}
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _axis(axis):
+    """A list of axes as a tuple, as NumPy wants it."""
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+def _count(shape, kept):
+    """How many elements go into one."""
+    count = 1
+    for n, m in zip(shape, kept):
+        count *= n if m == 1 else 1
+    return count
+
+
+@op
+def sum(a: Array, axis=None, keepdims=False):
+    """Σ a over ``axis`` (an int, a tuple, or None for all). Every summand gets the gradient of its sum.
+
+    Integers and booleans sum to int64.
+    """
+    shape, axis = a.shape, _axis(axis)
+    dtype = None if a.dtype.kind == "f" else int64
+    return a.sum(axis=axis, dtype=dtype, keepdims=keepdims), lambda g: _spread(g, shape, axis)
+
+
+def _spread(g, shape, axis):
+    """A gradient of a reduced value at every element that went into it."""
+    return broadcast_to(reshape(g, kept_axes(shape, axis)), shape)
+
+
+@op
+def mean(a: Array, axis=None, keepdims=False):
+    """Σ a / n over ``axis``. Each of the n elements gets 1/n of the gradient. An empty mean is NaN."""
+    shape, axis = a.shape, _axis(axis)
+    x = as_floating(a)
+    count = _count(shape, kept_axes(shape, axis))
+    value = x.sum(axis=axis, keepdims=keepdims) / count if count else x.sum(axis=axis, keepdims=keepdims) * np.nan
+    return value, lambda g: _spread(g / count if count else g, shape, axis)
+
+
+@op
+def var(a: Array, axis=None, correction=0, keepdims=False):
+    """Σ (a - mean)² / (n - ``correction``) over ``axis``, in two passes. d = 2 (a - mean) / (n - correction).
+
+    ``correction=0`` is NumPy's default and the array standard's; 1 is the unbiased estimate, PyTorch's default.
+    n <= correction gives NaN.
+    """
+    axis = _axis(axis)
+    x = as_floating(a)
+    kept = kept_axes(x.shape, axis)
+    count = _count(x.shape, kept)
+    divisor = count - correction
+    centred = x - x.sum(axis=axis, keepdims=True) / (count or 1)
+    total = np.square(centred).sum(axis=axis, keepdims=keepdims)
+    value = total / divisor if divisor > 0 else total * np.nan
+    return value, lambda g, a: reshape(g, kept) * ((a - mean(a, axis, True)) * (2.0 / divisor if divisor > 0 else np.nan))
+
+
+def std(a, axis=None, correction=0, keepdims=False):
+    """√ :func:`var`. Its derivative at zero spread is 0."""
+    return _root(var(a, axis, correction, keepdims))
+
+
+@op
+def _root(a: Array):
+    """√a whose derivative is 0 at 0, for norms and spreads: 0 is their subgradient of least length."""
+    return np.sqrt(a), lambda g, y: where(y == 0, 0.0, g * 0.5 / where(y == 0, 1.0, y))
+
+
+def _extreme(a, axis, keepdims, reduce):
+    if _count(a.shape, kept_axes(a.shape, axis)) == 0:
+        raise ShapeError(f"no elements, so no extreme, in shape {tuple(a.shape)} over axis {axis}")
+    return reduce(a, axis=axis, keepdims=keepdims)
+
+
+def _shared(g, a, y, axis):
+    """The gradient of an extreme, in equal parts for the elements that attain it."""
+    kept = kept_axes(a.shape, axis)
+    attain = a == reshape(y, kept)
+    ties = astype(maximum(sum(attain, axis, True), 1), g.dtype)
+    return where(attain, reshape(g, kept) / ties, 0.0)
+
+
+@op
+def max(a: Array, axis=None, keepdims=False):
+    """The largest element over ``axis``; NaN if there is one. Ties share the gradient equally."""
+    axis = _axis(axis)
+    return _extreme(a, axis, keepdims, np.max), lambda g, a, y: _shared(g, a, y, axis)
+
+
+@op
+def min(a: Array, axis=None, keepdims=False):
+    """The smallest element over ``axis``; NaN if there is one. Ties share the gradient equally."""
+    axis = _axis(axis)
+    return _extreme(a, axis, keepdims, np.min), lambda g, a, y: _shared(g, a, y, axis)
+
+
+@op
+def argmax(a: Array, axis=None, keepdims=False):
+    """The index of the first largest element over ``axis`` (None: of the flattened array), int64."""
+    return _extreme(a, axis, keepdims, np.argmax)
+
+
+@op
+def argmin(a: Array, axis=None, keepdims=False):
+    """The index of the first smallest element over ``axis`` (None: of the flattened array), int64."""
+    return _extreme(a, axis, keepdims, np.argmin)
+
+
+@op
+def logsumexp(a: Array, axis=None, keepdims=False):
+    """log Σ eᵃ over ``axis``, without overflow. d = softmax(a); -inf, and gradient 0, where every a is -inf."""
+    axis = _axis(axis)
+    x = as_floating(a)
+    kept = kept_axes(x.shape, axis)
+    if _count(x.shape, kept) == 0:
+        return _unreduced(np.zeros_like(x, shape=kept) - np.inf, x, axis, keepdims), lambda g, a, y: a * 0.0
+    top = np.max(x, axis=axis, keepdims=True)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    total = np.exp(x - shift).sum(axis=axis, keepdims=True)
+    empty = total == 0
+    value = np.where(empty, -np.inf, np.log(np.where(empty, 1.0, total)) + shift)
+    return _unreduced(value, x, axis, keepdims), lambda g, a, y: _softmax_part(g, a, y, kept)
+
+
+def _unreduced(value, x, axis, keepdims):
+    """A result computed with kept axes, in the shape that was asked for."""
+    if not keepdims:
+        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        value = value.squeeze(tuple(axes))
+    return value.astype(x.dtype, copy=False)
+
+
+def _softmax_part(g, a, y, kept):
+    y = reshape(y, kept)
+    return reshape(g, kept) * exp(a - where(y == -np.inf, 0.0, y))
+
+
+@op
+def cumsum(a: Array, axis=-1):
+    """Running sums along ``axis``. The gradient is the running sum from the other end."""
+    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: flip(cumsum(flip(g, axis), axis), axis)
+
+
+def norm(a, ord=2, axis=None, keepdims=False):
+    """The vector norm (Σ |a|^ord)^(1/ord) over ``axis``: ord 1, 2, inf, -inf, 0 (count of non-zeros) or any positive number.
+
+    At 0 its subgradient is 0.
+    """
+    if ord == 2:
+        return _root(sum(square(a), axis, keepdims))
+    size = abs(a)
+    if ord == 1:
+        return sum(size, axis, keepdims)
+    if ord in (np.inf, -np.inf):
+        return (max if ord > 0 else min)(size, axis, keepdims)
+    if ord == 0:
+        return astype(sum(size != 0, axis, keepdims), size.dtype)
+    if not ord > 0:
+        raise ShapeError(f"norm: ord is {ord}, expected a number above 0, 0, inf or -inf")
+    total = sum(where(size == 0, 0.0, where(size == 0, 1.0, size) ** ord), axis, keepdims)
+    return where(total == 0, 0.0, where(total == 0, 1.0, total) ** (1.0 / ord))

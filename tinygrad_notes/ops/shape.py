@@ -1,0 +1,199 @@
+"""Ops that move elements without computing: shapes, axes, joining, splitting, padding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.registry import Array, Arrays, op
+from tinygrad_notes.tensor import to_array
+
+
+@op
+def reshape(a: Array, shape):
+    """The same elements in another shape (-1: what is left). A view where the memory allows it."""
+    before = a.shape
+    return a.reshape(shape), lambda g: reshape(g, before)
+
+
+def flatten(a, start_axis=0, end_axis=-1):
+    """The axes from ``start_axis`` to ``end_axis`` joined into one."""
+    n = len(a.shape)
+    if n == 0:
+        return reshape(a, (1,))
+    first, last = single_axis(start_axis, n, "flatten"), single_axis(end_axis, n, "flatten")
+    if first > last:
+        raise ShapeError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
+    return reshape(a, (*a.shape[:first], math.prod(a.shape[first : last + 1]), *a.shape[last + 1 :]))
+
+
+def single_axis(axis, n, name):
+    if not isinstance(axis, int | np.integer) or not -n <= axis < n:
+        raise ShapeError(f"{name}: axis {axis!r} is out of bounds for {n} axes")
+    return int(axis) % n
+
+
+@op
+def permute_dims(a: Array, axes):
+    """The axes in the order ``axes``."""
+    n = a.ndim
+    inverse = [0] * n
+    for i, axis in enumerate(axes):
+        inverse[axis] = i
+    inverse = tuple(inverse)
+    return a.transpose(axes), lambda g: permute_dims(g, inverse)
+
+
+def transpose(a, axes=None):
+    """The axes in the order ``axes``, or all reversed (NumPy's transpose; see swapaxes for two of them)."""
+    return permute_dims(a, tuple(range(len(a.shape)))[::-1] if axes is None else tuple(axes))
+
+
+@op
+def swapaxes(a: Array, axis1, axis2):
+    """Two axes exchanged."""
+    return a.swapaxes(axis1, axis2), lambda g: swapaxes(g, axis1, axis2)
+
+
+def matrix_transpose(a):
+    """The last two axes exchanged."""
+    return swapaxes(a, -1, -2)
+
+
+def moveaxis(a, source, destination):
+    """The axis ``source`` moved to ``destination``; the others keep their order."""
+    n = len(a.shape)
+    source, destination = single_axis(source, n, "moveaxis"), single_axis(destination, n, "moveaxis")
+    axes = [i for i in range(n) if i != source]
+    axes.insert(destination, source)
+    return permute_dims(a, tuple(axes))
+
+
+@op
+def squeeze(a: Array, axis=None):
+    """Axes of size one removed: ``axis`` (an int or a tuple), or all of them."""
+    before = a.shape
+    return a.squeeze(tuple(axis) if isinstance(axis, list) else axis), lambda g: reshape(g, before)
+
+
+@op
+def expand_dims(a: Array, axis):
+    """A new axis of size one at ``axis`` (an int or a tuple) of the result."""
+    before = a.shape
+    return np.expand_dims(a, axis), lambda g: reshape(g, before)
+
+
+@op
+def broadcast_to(a: Array, shape):
+    """``a`` repeated along new axes and axes of size one; the gradient is summed over them."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return _repeated(a, shape), lambda g: g
+
+
+def _repeated(a, shape):
+    """A view when it is large; filled when it is small, since np.broadcast_to costs ten small calls."""
+    if type(a) is np.ndarray and math.prod(shape) <= 4096:
+        value = np.empty(shape, a.dtype)
+        value[...] = a
+        return value
+    return np.broadcast_to(a, shape)
+
+
+@op
+def flip(a: Array, axis=None):
+    """The elements in reverse order along ``axis`` (an int, a tuple, or None for all)."""
+    return np.flip(a, axis), lambda g: flip(g, axis)
+
+
+@op
+def roll(a: Array, shift, axis=None):
+    """The elements moved by ``shift`` along ``axis``; what leaves at one end enters at the other."""
+    back = tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift
+    return np.roll(a, shift, axis), lambda g: roll(g, back, axis)
+
+
+@op
+def concat(arrays: Arrays, axis=0):
+    """The arrays joined along ``axis`` (None: flattened first)."""
+    if not arrays:
+        raise ShapeError("no arrays to join")
+    if axis is None:
+        shapes = [x.shape for x in arrays]
+        ends = np.cumsum([x.size for x in arrays]).tolist()
+        return np.concatenate(arrays, None), lambda g: tuple(
+            reshape(g[end - math.prod(shape) : end], shape) for shape, end in zip(shapes, ends)
+        )
+    before = (slice(None),) * (axis % arrays[0].ndim if arrays[0].ndim else 0)
+    ends = np.cumsum([x.shape[axis] for x in arrays]).tolist() if arrays[0].ndim else []
+    starts = [0, *ends[:-1]]
+    return np.concatenate(arrays, axis), lambda g: tuple(g[(*before, slice(start, end))] for start, end in zip(starts, ends))
+
+
+@op
+def stack(arrays: Arrays, axis=0):
+    """Arrays of one shape joined along a new axis."""
+    if not arrays:
+        raise ShapeError("no arrays to stack")
+    count = len(arrays)
+    before = (slice(None),) * (axis % (arrays[0].ndim + 1))
+    return np.stack(arrays, axis), lambda g: tuple(g[(*before, i)] for i in range(count))
+
+
+def split(a, indices_or_sections, axis=0):
+    """A list of parts along ``axis``: that many equal ones for an int, or cut at the given indices (NumPy's rule)."""
+    axis = single_axis(axis, len(a.shape), "split")
+    size = a.shape[axis]
+    if isinstance(indices_or_sections, int | np.integer):
+        sections = int(indices_or_sections)
+        if sections < 1 or size % sections:
+            raise ShapeError(f"split: axis {axis} of size {size} cannot be split into {sections} equal parts")
+        cuts = list(range(size // sections, size, size // sections)) if size else [0] * (sections - 1)
+    else:
+        cuts = [int(cut) for cut in indices_or_sections]
+    before = (slice(None),) * axis
+    return [a[(*before, slice(start, end))] for start, end in zip([0, *cuts], [*cuts, size])]
+
+
+def unstack(a, axis=0):
+    """The slices along ``axis``, as a tuple."""
+    axis = single_axis(axis, len(a.shape), "unstack")
+    return tuple(a[(*(slice(None),) * axis, i)] for i in range(a.shape[axis]))
+
+
+@op
+def _pad(a: Array, widths, value):
+    inside = tuple(slice(low, low + n) for (low, _), n in zip(widths, a.shape))
+    return np.pad(a, widths, constant_values=value), lambda g: g[inside]
+
+
+def pad(a, pad_width, mode="constant", constant_values=0):
+    """``a`` with elements added before and after each axis (NumPy's ``pad_width``: n, (before, after), or a pair per axis).
+
+    ``mode``: "constant", "edge", "reflect", "symmetric" or "wrap". Copied elements collect the gradients of their copies.
+    """
+    n = len(a.shape)
+    try:
+        widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (n, 2)).tolist()))
+    except ValueError:
+        raise ShapeError(f"pad: pad_width {pad_width!r} does not give a pair for each of {n} axes") from None
+    if any(not isinstance(w, int) for pair in widths for w in pair):
+        raise DTypeError(f"pad: pad_width {pad_width!r} is not made of integers")
+    if any(w < 0 for pair in widths for w in pair):
+        raise ShapeError(f"pad: pad_width {pad_width!r} is negative; slice to make an array smaller")
+    if mode == "constant":
+        return _pad(a, widths, constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ShapeError(f"pad: mode is {mode!r}, expected 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'")
+    for axis, (size, pair) in enumerate(zip(a.shape, widths)):
+        if pair != (0, 0):
+            if size == 0:
+                raise ShapeError(f"pad: axis {axis} is empty, so mode {mode!r} has nothing to copy")
+            a = a[(*(slice(None),) * axis, np.pad(np.arange(size), pair, mode=mode))]  # type: ignore[call-overload]
+    return a
+
+
+def as_shape(a):
+    """The shape of a Tensor, an array, a number or nested lists."""
+    return a.shape if hasattr(a, "shape") else to_array(a).shape

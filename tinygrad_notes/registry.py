@@ -1,0 +1,389 @@
+"""``@op`` and the registry: a function of arrays becomes an op of Tensors whose calls are recorded on the tape."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import opcode
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.tape import (
+    RAW,
+    SILENT,
+    Mode,
+    Node,
+    check_history,
+    check_joined,
+    clock,
+    make_node,
+    mode,
+    observe,
+    writes,
+)
+from tinygrad_notes.tensor import DTYPE_CHARS, Tensor, as_dtype, float32, float64, new, to_array, wrap
+
+# Annotations of an op's operands: an array, and any number of arrays (the op receives a list).
+Array = Any
+Arrays = Sequence[Any]
+
+REGISTRY: dict[str, Op] = {}
+NUMBERS = frozenset({float, int, bool, type(None)})  # operands that an elementwise op takes as they are
+
+
+class Op:
+    """What the registry knows of an op.
+
+    ``function`` computes value and derivatives from arrays; ``call`` is the public wrapper. ``operands``: the names of
+    the differentiable parameters. ``keeps``: per derivative, the operands (or ``y``, the value) that it keeps.
+    ``captures``: further local variables that live as long as the node. ``joint``: one function gives all derivatives.
+    ``composite``: the same function in small ops, which create_graph differentiates. ``elementwise``: operands
+    broadcast, and integers meet floats as floats.
+    """
+
+    call: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], composite: Callable[..., Any] | None = None, elementwise: bool = False):
+        self.function, self.composite, self.elementwise = function, composite, elementwise
+        self.name = function.__name__.rstrip("_")
+        self.parameters = list(inspect.signature(function).parameters.values())
+        annotations = {p.name: str(p.annotation) for p in self.parameters}
+        self.operands = [name for name, text in annotations.items() if text.split(" ")[0] in ("Array", "Arrays")]
+        self.sequence = next((i for i, name in enumerate(self.operands) if annotations[name].startswith("Arrays")), None)
+        codes = _derivative_codes(function.__code__)
+        if len(codes) > len(self.operands) and self.operands and len(codes) % len(self.operands) == 0:
+            codes = self._merge_branches(codes)
+        self.joint = len(codes) == 1 and (self.sequence is not None or len(self.operands) > 1)
+        self.keeps = [code.co_varnames[1 : code.co_argcount] for code in codes]
+        self.captures = sorted({name for code in codes for name in code.co_freevars})
+        if codes and not self.joint and len(codes) != len(self.operands):
+            raise TypeError(f"{self.name}: {len(codes)} derivatives for operands {self.operands}")
+        known = {"y", *self.operands}
+        wrong = [n for code, keep in zip(codes, self.keeps) for n in (*code.co_freevars, *keep)
+                 if (n in code.co_freevars and n in self.operands) or (n in keep and n not in known)]  # fmt: skip
+        if wrong:
+            raise TypeError(f"{self.name}: a derivative names what it keeps as parameters, y or an operand, not {wrong}")
+
+    def _merge_branches(self, codes: list[CodeType]) -> list[CodeType]:
+        """An op with branches writes its derivatives once per branch; all must keep the same."""
+        n = len(self.operands)
+        keeps = [code.co_varnames[1 : code.co_argcount] for code in codes]
+        if any(keep != keeps[i % n] for i, keep in enumerate(keeps)):
+            raise TypeError(f"{self.name}: its branches keep different things: {keeps}")
+        return codes[:n]
+
+    @property
+    def differentiable(self) -> bool:
+        return bool(self.keeps)
+
+    def positions(self, i: int) -> tuple[int, ...]:
+        """Where derivative ``i`` finds what it keeps: the position of an operand, -1 for the value."""
+        return tuple(-1 if name == "y" else self.operands.index(name) for name in self.keeps[i])
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+_LOAD_CONST, _EXTENDED_ARG = opcode.opmap["LOAD_CONST"], opcode.EXTENDED_ARG
+
+
+def _derivative_codes(code: CodeType) -> list[CodeType]:
+    """The functions whose first parameter is ``g``, in the order in which ``code`` loads them.
+
+    Equal lambdas share one constant, so loads are counted, not constants.
+    """
+    found, extended = [], 0
+    for position in range(0, len(code.co_code), 2):
+        operation, argument = code.co_code[position], code.co_code[position + 1] | extended
+        extended = argument << 8 if operation == _EXTENDED_ARG else 0
+        if operation == _LOAD_CONST:
+            constant = code.co_consts[argument]
+            if isinstance(constant, CodeType) and constant.co_varnames[:1] == ("g",):
+                found.append(constant)
+    return found
+
+
+def op(
+    function: Callable[..., Any] | None = None, *, composite: Callable[..., Any] | None = None, elementwise: bool = False
+) -> Any:
+    """Make a differentiable op of a function of arrays.
+
+    The function returns its value and, beside it, one derivative per operand (parameters annotated ``Array``), or one
+    function that returns the tuple of all of them. A derivative receives ``g``, the gradient of the value, and by name
+    what it keeps: operands, or ``y`` for the value. See CONTRIBUTING.md, "An op".
+    """
+    if function is None:
+        return lambda f: op(f, composite=composite, elementwise=elementwise)
+    record = Op(function, composite, elementwise)
+    if record.name in REGISTRY:
+        raise TypeError(f"op {record.name} is defined twice")
+    call = _sequence_wrapper(record) if record.sequence is not None else _wrapper(record)
+    call.__doc__, call.__module__, call.__qualname__ = function.__doc__, function.__module__, function.__qualname__
+    call.op = record  # type: ignore[attr-defined]
+    record.call = REGISTRY.setdefault(record.name, record).call = call
+    return call
+
+
+# ---------------------------------------------------------------------- what a wrapper calls when the road is not plain
+
+
+def accept(value: Any, op: Op, operand: str) -> Any:
+    """An operand that is no Tensor and no plain NumPy array of a supported dtype."""
+    raw = mode.get().raw
+    if type(value) in DEVICES:
+        return value if raw else value.astype(as_dtype(value.dtype), copy=False)
+    if isinstance(value, np.generic):
+        # NumPy returns scalars where arrays have no axes: in backward they are values; from a user they promote nothing
+        return np.asarray(value) if raw else accept(value.item(), op, operand)
+    if value is None and _allows_none(op, operand):
+        return value
+    if isinstance(value, int | float) and op.elementwise:
+        return value
+    if isinstance(value, int | float | list | tuple):
+        return to_array(value)
+    raise DTypeError(f"{op.name}: {operand} is {type(value).__name__}, expected a Tensor, an array or a number")
+
+
+def _allows_none(op: Op, operand: str) -> bool:
+    return any(p.name == operand and ("None" in str(p.annotation) or p.default is None) for p in op.parameters)
+
+
+def settle(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Operands of an elementwise op that came out as float64, if integers or Python numbers were the only reason.
+
+    NumPy makes float64 of int64 and float32; here an integer never promotes a float, and alone it becomes float32.
+    """
+    dtypes = [a.dtype for a in operands if type(a) in DEVICES]
+    if any(dtype is float64 or dtype == float64 for dtype in dtypes):
+        return None
+    return tuple(a.astype(float32) if type(a) in DEVICES else
+                 np.asarray(a, float32) if not dtypes and a is not None else a for a in operands)  # fmt: skip
+
+
+ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
+_OURS = (ShapeError, DTypeError, DeviceError, GradientError)
+
+
+def explain(op: Op, error: Exception, operands: tuple[Any, ...]) -> Exception:
+    """The error to raise: it names op, operands, shapes and dtypes. Nothing is looked at before something failed."""
+    if isinstance(error, _OURS):
+        return error if str(error).startswith(op.name) else type(error)(f"{op.name}: {error}")
+    arrays = [v for v in operands if type(v) in DEVICES]
+    devices = {DEVICES[type(v)] for v in arrays}
+    text = ", ".join(f"{n} {describe(v)}" for n, v in zip(op.operands, operands) if v is not None)
+    if len(devices) > 1:
+        return DeviceError(f"{op.name}: operands are on different devices ({text}); move one with .to(device)")
+    kinds: dict[type, type] = {ValueError: ShapeError, TypeError: DTypeError, OverflowError: DTypeError, ZeroDivisionError: ShapeError}
+    kind = IndexError if type(error) is IndexError else next(ours for base, ours in kinds.items() if isinstance(error, base))
+    return kind(f"{op.name}: {error} ({text})" if text else f"{op.name}: {error}")
+
+
+def describe(value: Any) -> str:
+    """An operand in an error message: shape and dtype of an array, the value of a number."""
+    if type(value) in DEVICES:
+        device = DEVICES[type(value)]
+        return f"{list(value.shape)} {value.dtype}" + ("" if device == "cpu" else f" on {device}")
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(describe, value)) + "]"
+    return repr(value)
+
+
+def many(
+    op: Op, values: tuple[Any, ...], derivatives: Any, parents: Sequence[Node | None], saved: Any, call: Any, now: Mode, always: bool = False
+) -> tuple[Tensor, ...]:
+    """The Tensors of an op with several values. Each has a part node below the op's own, which gathers their
+    gradients; the op's derivatives receive them as a tuple."""
+    values = tuple(v if type(v) in DEVICES else np.asarray(v) for v in values)
+    node = None
+    if now.record and (always or (op.differentiable and any(parent is not None for parent in parents))):
+        node = make_node(op, parents, derivatives, saved, values, call)
+    if now.anomaly:
+        observe(op, values, node)
+    return tuple(wrap(v) for v in values) if node is None else tensors_of(node, values)
+
+
+def tensors_of(node: Node, values: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    """One Tensor per value of an op of several values; integer values carry no gradient."""
+    return tuple(wrap(v, make_node(PART, (node,), (), i, v) if v.dtype.kind == "f" else None) for i, v in enumerate(values))
+
+
+# ---------------------------------------------------------------------- wrappers
+
+_TEMPLATE = '''
+def {name}({signature}):
+{unwrap}
+    try:
+        {results} = function({arguments})
+{settle}    except ERRORS as error:
+        raise explain(OP, error, ({operands},)) from error
+    now = get_mode()
+    if now is RAW:
+        return value
+    if type(value) is not ndarray:
+        if type(value) is tuple:
+{check_many}
+            return many(OP, value, {derivatives}, ({nodes},), {saved_many}, {call}, now)
+        if type(value) not in DEVICES:
+            value = asarray(value)
+    result = new(Tensor)
+    result.data = value
+    result.grad = None
+{record}
+    return result
+'''
+
+_UNWRAP = '''    if type({p}) is Tensor:
+        {p}_node = {p}.node
+        {p} = {p}.data
+    else:
+        {p}_node = None
+        if {odd}:
+            {p} = accept({p}, OP, "{p}")'''
+
+_SETTLE = '''        if value.dtype is FLOAT64 and get_mode() is not RAW:
+            settled = settle(OP, ({operands},))
+            if settled is not None:
+                {operands}, = settled
+                {results} = function({arguments})
+'''
+
+_UNRECORDED = '''    result.node = None
+    if now.anomaly:
+        observe(OP, value, None)'''
+
+_RECORD = '''    if now is SILENT or ({no_nodes}):
+        result.node = None
+        if writes.joined and now.record:
+            check_joined(({pairs},), "{op_name}")
+        if now.anomaly:
+            observe(OP, value, None)
+        return result
+    if not now.record:
+        result.node = None
+        observe(OP, value, None)
+        return result
+{checks}
+    node = new(Node)
+    node.op = OP
+    node.parents = ({nodes},)
+    node.derivatives = {derivatives}
+    node.saved = {saved}
+    node.call = {call}
+    node.shape = value.shape
+    node.dtype = value.dtype
+    node.stamp = next(clock)
+    node.extra = None
+    result.node = node
+    if now.anomaly:
+        observe(OP, value, node)'''
+
+
+def _source(op: Op) -> str:
+    """The wrapper of one op, written out for its own operands: no *args and no loops."""
+    names = op.operands
+    arguments = ", ".join(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in op.parameters)
+    odd = "type({p}) is ndarray and {p}.dtype.char not in CHARS or type({p}) is not ndarray"
+    if op.elementwise:
+        odd += " and type({p}) not in NUMBERS"
+    fields: dict[str, str] = {
+        "name": op.function.__name__, "op_name": op.name, "signature": _signature(op), "arguments": arguments,
+        "unwrap": "\n".join(_UNWRAP.format(p=p, odd=odd.format(p=p)) for p in names), "operands": ", ".join(names),
+        "nodes": ", ".join(f"{p}_node" for p in names), "pairs": ", ".join(f"({p}, {p}_node)" for p in names),
+        "call": f"({', '.join(p.name for p in op.parameters)},)" if op.composite else "None",
+    }  # fmt: skip
+    fields |= _derivative_fields(op)
+    checks = [f"    if {p}_node is not None and {p}_node.stamp < writes.last:\n        check_history({p}_node, {p}, {op.name!r})" for p in names]
+    joined = f'    if writes.joined:\n        check_joined(({fields["pairs"]},), "{op.name}")'
+    fields["checks"] = "\n".join([*checks, joined])
+    fields["check_many"] = "\n".join(f"        {line}" for line in "\n".join([*checks, joined]).split("\n")) if op.keeps else "            pass"
+    fields["no_nodes"] = " and ".join(f"{p}_node is None" for p in names)
+    fields["record"] = (_RECORD if op.keeps else _UNRECORDED).format(**fields)
+    fields["settle"] = _SETTLE.format(**fields) if op.elementwise else ""
+    return _TEMPLATE.format(**fields)
+
+
+def _signature(op: Op) -> str:
+    texts = []
+    for p in op.parameters:
+        if p.kind is p.KEYWORD_ONLY and "*" not in texts:
+            texts.append("*")
+        texts.append(p.name if p.default is p.empty else f"{p.name}=DEFAULTS[{p.name!r}]")
+    return ", ".join(texts)
+
+
+def _derivative_fields(op: Op) -> dict[str, str]:
+    """The parts of the template that name derivatives and what they keep."""
+    if not op.keeps:
+        return {"results": "value", "derivatives": "None", "saved": "None", "saved_many": "None"}
+    kept = ["".join(f"{'value' if name == 'y' else name}, " for name in keep) for keep in op.keeps]
+    if op.joint:
+        return {"results": "value, derivative", "derivatives": "derivative", "saved": f"({kept[0]})", "saved_many": f"({kept[0]})"}
+    functions = "".join(f"d_{p}, " for p in op.operands)
+    single = len(op.operands) == 1
+    parts = [f"({k})" if single or not k else f"({k}) if {p}_node is not None else None" for p, k in zip(op.operands, kept)]
+    saved = f"({', '.join(parts)},)"
+    return {"results": f"value, {functions}", "derivatives": f"({functions})", "saved": saved, "saved_many": saved}
+
+
+def _wrapper(record: Op) -> Callable[..., Any]:
+    scope = {
+        "function": record.function, "OP": record, "Tensor": Tensor, "Node": Node, "new": new, "RAW": RAW, "SILENT": SILENT,
+        "NUMBERS": NUMBERS, "CHARS": DTYPE_CHARS, "DEVICES": DEVICES, "FLOAT64": float64, "ndarray": np.ndarray,
+        "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe, "accept": accept,
+        "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain": explain,
+        "ERRORS": ERRORS, "many": many, "DEFAULTS": {p.name: p.default for p in record.parameters},
+        "__name__": record.function.__module__,
+    }  # fmt: skip
+    source, file = _source(record), f"<op {record.name}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # tracebacks show it
+    exec(compile(source, file, "exec"), scope)
+    return scope[record.function.__name__]  # type: ignore[return-value]
+
+
+def _sequence_wrapper(record: Op) -> Callable[..., Any]:
+    """The wrapper of an op over any number of arrays (``arrays: Arrays``, its only operand), such as concat."""
+
+    def call(arrays: Sequence[Any], *static: Any, **options: Any) -> Any:
+        if isinstance(arrays, Tensor) or type(arrays) in DEVICES or not isinstance(arrays, list | tuple):
+            raise DTypeError(f"{record.name}: {record.operands[0]} is {type(arrays).__name__}, expected a list or tuple of Tensors")
+        nodes = [a.node if type(a) is Tensor else None for a in arrays]
+        plain = [a.data if type(a) is Tensor else accept(a, record, record.operands[0]) for a in arrays]
+        now = mode.get()
+        try:
+            value, derivative = record.function(plain, *static, **options)
+        except ERRORS as error:
+            devices = {DEVICES[type(a)] for a in plain}
+            raise explain(record, error, tuple(plain) if len(devices) > 1 else (plain,)) from error
+        if now is RAW:
+            return value
+        pairs = list(zip(plain, nodes))
+        if now.record:
+            if writes.joined:
+                check_joined(pairs, record.name)
+            for array, parent in pairs:
+                if parent is not None and parent.stamp < writes.last:
+                    check_history(parent, array, record.name)
+        if type(value) is tuple:
+            return many(record, value, derivative, nodes, (), None, now)
+        node = make_node(record, nodes, derivative, (), value) if now.record and any(n is not None for n in nodes) else None
+        if now.anomaly:
+            observe(record, value, node)
+        return wrap(value, node)
+
+    return call
+
+
+def private_op(name: str, composite: Callable[..., Any] | None = None) -> Op:
+    """An op that is not called by name: the part of a value, a checkpoint."""
+    record = Op.__new__(Op)
+    record.name, record.composite, record.keeps, record.joint = name, composite, [], True
+    record.operands, record.parameters, record.captures, record.elementwise, record.sequence = [], [], [], False, None
+    return record
+
+
+PART = private_op("part")

@@ -1,0 +1,304 @@
+"""The tape: grad modes, anomalies, in-place writes and nodes. ``registry.py`` records calls of ops on it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_notes.errors import GradientError
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_notes.registry import Op
+
+# ---------------------------------------------------------------------- modes
+
+
+class Mode:
+    """What an op does besides computing. One object, so that an op reads one context variable.
+
+    ``record``: put nodes on the tape. ``raw``: operands and results are bare arrays (inside backward).
+    ``anomaly``: look for NaN and inf.
+    """
+
+    __slots__ = ("anomaly", "raw", "record")
+
+    def __init__(self, record: bool, raw: bool = False, anomaly: bool = False):
+        self.record, self.raw, self.anomaly = record, raw, anomaly
+
+
+RECORD, SILENT, RAW = Mode(True), Mode(False), Mode(False, raw=True)
+mode: ContextVar[Mode] = ContextVar("mode", default=RECORD)
+
+
+class in_mode:
+    """Context manager and decorator that sets the mode of this thread or task."""
+
+    __slots__ = ("change", "tokens")
+
+    def __init__(self, change: Callable[[Mode], Mode]):
+        self.change = change
+        self.tokens: list[Token[Mode]] = []
+
+    def __enter__(self) -> None:
+        self.tokens.append(mode.set(self.change(mode.get())))
+
+    def __exit__(self, *error: object) -> None:
+        mode.reset(self.tokens.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            with in_mode(self.change):
+                return function(*arguments, **options)
+
+        wrapper.__wrapped__ = function  # type: ignore[attr-defined]
+        wrapper.__name__, wrapper.__doc__ = getattr(function, "__name__", "wrapper"), function.__doc__
+        return wrapper
+
+
+def no_grad() -> in_mode:
+    """Compute without recording: ``with no_grad(): ...`` or ``@no_grad()``."""
+    return in_mode(lambda now: Mode(False, anomaly=True) if now.anomaly else SILENT)
+
+
+def enable_grad() -> in_mode:
+    """Record again inside ``no_grad``."""
+    return in_mode(lambda now: Mode(True, anomaly=True) if now.anomaly else RECORD)
+
+
+def detect_anomaly() -> in_mode:
+    """Find the first NaN or inf, in a value or in a gradient, and show the forward line that made it."""
+    return in_mode(lambda now: Mode(now.record, anomaly=True))
+
+
+def is_grad_enabled() -> bool:
+    """True when ops are recorded in this thread."""
+    return mode.get().record
+
+
+# ---------------------------------------------------------------------- anomalies
+
+_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "tape", "autograd", "ops", "optim"))
+
+
+def _in_engine(frame: Any) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.startswith(_ENGINE)
+
+
+def _caller() -> tuple[str, int]:
+    """File and line of the nearest frame outside the engine."""
+    frame = sys._getframe(2)
+    while frame.f_back and _in_engine(frame):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _stack() -> list[tuple[str, int, str]]:
+    """The eight innermost lines outside the engine, outermost first."""
+    frame: Any = sys._getframe(2)
+    stack: list[tuple[str, int, str]] = []
+    while frame is not None and len(stack) < 8:
+        if stack or not _in_engine(frame):
+            stack.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    return stack[::-1]
+
+
+def check_finite(array: Any, what: str, stack: list[tuple[str, int, str]] | None) -> None:
+    """Raise GradientError when ``array`` holds NaN or inf."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        kind = "NaN" if np.isnan(array).any() else "inf"
+        lines = traceback.StackSummary.from_list([(*line, None) for line in stack or ()]).format()
+        raise GradientError(f"{kind} in {what}, shape {tuple(array.shape)}; forward call:\n{''.join(lines)}")
+
+
+# ---------------------------------------------------------------------- writes
+
+# One clock orders everything: a node is stamped when made, a buffer when written. A kept buffer is stale when it was
+# written after its node was made. A buffer nobody ever wrote costs nothing.
+clock = itertools.count(1)
+
+
+class _Writes:
+    """Which buffers were written in place, and when.
+
+    ``last``: the newest write of all, so that an older stamp is the only thing an op has to look at.
+    ``joined``: how many buffers got a gradient by a write (``x[i] = v`` with a plain x), whose older views do not know.
+    """
+
+    __slots__ = ("by_buffer", "joined", "last")
+
+    def __init__(self) -> None:
+        self.last = self.joined = 0
+        self.by_buffer: dict[int, _Write] = {}
+
+
+class _Write:
+    """The newest write to one buffer."""
+
+    __slots__ = ("buffer", "joined", "line", "tick")
+
+    def __init__(self, buffer: weakref.ref, tick: int, line: tuple[str, int], joined: weakref.ref | None):
+        self.buffer, self.tick, self.line, self.joined = buffer, tick, line, joined
+
+    def where(self) -> str:
+        return f"{self.line[0]}:{self.line[1]}"
+
+
+writes = _Writes()
+
+
+def owner_of(array: Any) -> Any:
+    """The array that owns the memory ``array`` looks at."""
+    base = getattr(array, "base", None)
+    while base is not None and type(base) is type(array):
+        array, base = base, base.base
+    return array
+
+
+def mark_written(array: Any, joined: bool = False) -> int:
+    """Say that ``array`` was written in place: tapes that kept it will refuse to use it. Returns the time.
+
+    ``joined``: the write gave a gradient to a Tensor that had none.
+    """
+    owner = owner_of(array)
+    key, tick = id(owner), next(clock)
+    before = writes.by_buffer.get(key)
+    if before is None:
+        buffer = weakref.ref(owner, lambda _: _forget(key))
+    else:
+        buffer = before.buffer
+    member = before.joined if before is not None else None
+    if joined and member is None:
+        member = weakref.ref(array)
+        writes.joined += 1
+    writes.by_buffer[key] = _Write(buffer, tick, _caller(), member)
+    writes.last = tick
+    return tick
+
+
+def _forget(key: int) -> None:
+    write = writes.by_buffer.pop(key, None)
+    if write is not None and write.joined is not None:
+        writes.joined -= 1
+
+
+def forgive_write(array: Any) -> None:
+    """Take the newest write to ``array`` as known: ``x[i] += v`` wrote a view of x and now assigns it to x."""
+    write = writes.by_buffer.get(id(owner_of(array)))
+    if write is not None:
+        write.tick = 0
+        if write.joined is not None:
+            write.joined = None
+            writes.joined -= 1
+
+
+def written_since(array: Any, stamp: float) -> str | None:
+    """Where the buffer of ``array`` was written after ``stamp``, if it was."""
+    write = writes.by_buffer.get(id(owner_of(array)))
+    return write.where() if write is not None and write.tick > stamp else None
+
+
+def check_history(node: Node, array: Any, op_name: str) -> None:
+    """An operand whose buffer changed after its own node was made has a false history."""
+    where = written_since(array, node.stamp)
+    if where:
+        raise GradientError(
+            f"{op_name}: an operand made by {node.name} was changed in place at {where}, through another view or under "
+            "no_grad, so its history is false; change the Tensor itself, or work on a copy"
+        )
+
+
+def check_joined(operands: Sequence[tuple[Any, Node | None]], op_name: str) -> None:
+    """A view taken before its buffer got a gradient does not know of it."""
+    for array, node in operands:
+        if node is None and type(array) in DEVICES:
+            write = writes.by_buffer.get(id(owner_of(array)))
+            if write is not None and write.joined is not None and write.joined() is not array:
+                raise GradientError(
+                    f"{op_name}: an operand views memory that was given a gradient in place at {write.where()}, which this "
+                    "view does not know; take the view after the write, or of a copy"
+                )
+
+
+# ---------------------------------------------------------------------- nodes
+
+
+class Node:
+    """One recorded call. Nodes point at nodes, never at Tensors: a value nobody keeps is freed.
+
+    ``parents``: the nodes of the operands (None where no gradient flows). ``derivatives``: one function per operand, or
+    a single one for all. ``saved``: what each of them keeps. ``stamp``: when it was made. ``call``: all arguments, for
+    ops that can be replayed. ``extra``: hooks and the like, which few nodes have.
+    """
+
+    __slots__ = ("__weakref__", "call", "derivatives", "dtype", "extra", "op", "parents", "saved", "shape", "stamp")
+
+    op: Op | None
+    parents: tuple[Node | None, ...]
+    derivatives: Any
+    saved: Any
+    call: Any
+    shape: Any
+    dtype: Any
+    stamp: float
+    extra: Extra | None
+
+    @property
+    def name(self) -> str:
+        return "leaf" if self.op is None else self.op.name
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {self.shape}>"
+
+
+class Extra:
+    """What few nodes need: hooks, the Tensor that wants the gradient, the forward stack."""
+
+    __slots__ = ("hooks", "owner", "stack")
+
+    def __init__(self) -> None:
+        self.hooks: dict[int, Callable[[Tensor], Tensor | None]] = {}
+        self.owner: weakref.ref[Tensor] | None = None
+        self.stack: list[tuple[str, int, str]] | None = None
+
+
+def make_node(op: Op | None, parents: Sequence[Node | None], derivatives: Any, saved: Any, value: Any, call: Any = None) -> Node:
+    """A node for ``value`` (a tuple for an op of several values)."""
+    node = Node()
+    node.op, node.parents, node.derivatives, node.saved, node.call = op, tuple(parents), derivatives, saved, call
+    if type(value) is tuple:
+        node.shape, node.dtype = tuple(v.shape for v in value), tuple(v.dtype for v in value)
+    else:
+        node.shape, node.dtype = value.shape, value.dtype
+    node.stamp, node.extra = next(clock), None
+    return node
+
+
+def make_leaf(tensor: Tensor) -> Node:
+    """The node of a Tensor that requires a gradient and that no op made."""
+    node = make_node(None, (), None, None, tensor.data)
+    node.stamp = math.inf  # a leaf has no history to go stale
+    node.extra = Extra()
+    node.extra.owner = weakref.ref(tensor)
+    return node
+
+
+def observe(op: Op, value: Any, node: Node | None) -> None:
+    """Anomaly mode: check the value, keep the forward stack."""
+    stack = _stack()
+    for array in value if type(value) is tuple else (value,):
+        check_finite(array, f"the value of {op.name}", stack)
+    if node is not None:
+        node.extra = Extra()
+        node.extra.stack = stack

@@ -1,0 +1,290 @@
+"""Tensor: an array, its gradient, and its place on the tape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.kernels import DEVICES, register_array_type
+from tinygrad_notes.lazy import load
+
+if TYPE_CHECKING:
+    from tinygrad_notes.tape import Node
+
+float32, float64 = np.dtype("float32"), np.dtype("float64")
+int32, int64, uint8, bool_ = np.dtype("int32"), np.dtype("int64"), np.dtype("uint8"), np.dtype("bool")
+
+DTYPES = (float32, float64, int32, int64, uint8, bool_)
+DTYPE_CHARS = frozenset(dtype.char for dtype in DTYPES) | {np.dtype("longlong").char}  # two names of one int64
+HALF = ("float16", "bfloat16")
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    ``data`` is the array (always an array, of no axes too), ``grad`` the accumulated gradient (a Tensor or None),
+    ``node`` the place on the tape (None: no gradient flows here). The operators and methods are the ops themselves,
+    bound by ``tinygrad_notes.ops``, so ``a + b`` costs no call beyond ``add(a, b)``.
+
+    ``Tensor(data, dtype=None, device=None, requires_grad=False)`` copies ``data``: a number, nested lists, an array or
+    a Tensor. Python floats become float32, integers int64; arrays keep their dtype.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "node")
+
+    data: Any
+    grad: Tensor | None
+    node: Node | None
+
+    def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False):
+        self.data, self.grad, self.node = to_device(to_array(data, dtype, copy=True), device), None, None
+        if requires_grad:
+            self.requires_grad_()
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Tensor is final: ops recognise it by its exact type; hold one in an attribute instead")
+
+    # ------------------------------------------------------------------ what it is
+
+    @property
+    def requires_grad(self) -> bool:
+        """True when gradients flow here: a leaf that asks for one, or a value computed from such a leaf."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        self.requires_grad_(flag)
+
+    @property
+    def is_leaf(self) -> bool:
+        """True when no op made it, as far as the tape knows."""
+        return self.node is None or self.node.op is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes
+
+    @property
+    def device(self) -> str:
+        """``"cpu"`` or ``"cuda"``."""
+        return DEVICES[type(self.data)]
+
+    # ------------------------------------------------------------------ out to NumPy and Python
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array: the Tensor's own memory on the CPU, a copy from any other device.
+
+        A Tensor that requires a gradient refuses, because what is computed from the array is not recorded:
+        say ``t.detach().numpy()``.
+        """
+        if self.node is not None:
+            raise GradientError("numpy: this Tensor requires a gradient, which NumPy does not follow; use t.detach().numpy()")
+        return to_numpy(self.data)
+
+    def item(self) -> float | int | bool:
+        """The value of a Tensor with one element, as a Python number."""
+        if self.data.size != 1:
+            raise ShapeError(f"item: the Tensor has shape {self.shape}, expected one element")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return np.array(array, dtype=dtype, copy=copy)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iu":
+            raise DTypeError(f"only integer Tensors are indices, this one is {self.dtype}")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ShapeError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .all() or .any() of its array")
+        return bool(self.data.item())
+
+    def __len__(self) -> int:
+        if self.data.ndim == 0:
+            raise DTypeError("len() of a Tensor of no axes")
+        return self.data.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        text = np.array2string(to_numpy(self.data), separator=", ", prefix="Tensor(", threshold=200, edgeitems=3)
+        parts = [f"Tensor({text}"]
+        if self.data.size == 0 or self.data.size > 200:
+            parts.append(f"shape={self.shape}")
+        if self.data.dtype not in (float32, int64, bool_):
+            parts.append(f"dtype={self.dtype}")
+        if self.device != "cpu":
+            parts.append(f"device={self.device!r}")
+        if self.node is not None:
+            parts.append("requires_grad=True" if self.node.op is None else f"op={self.node.name}")
+        return ", ".join(parts) + ")"
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if specification else repr(self)
+
+    # ------------------------------------------------------------------ copies
+
+    def __reduce__(self) -> tuple:
+        self._refuse_history("pickle")
+        return _rebuild, (to_numpy(self.data), self.device, self.node is not None, self.grad)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        self._refuse_history("deepcopy")
+        grad = None if self.grad is None else wrap(self.grad.data.copy())
+        return _rebuild(self.data.copy(), None, self.node is not None, grad)
+
+    def _refuse_history(self, what: str) -> None:
+        if not self.is_leaf:
+            raise GradientError(f"{what}: this Tensor was made by {self.node.name}, and its history cannot be copied; "
+                                "copy t.detach() instead")  # fmt: skip
+
+    if TYPE_CHECKING:  # tensor.pyi, generated from the registry, gives the ops to editors and mypy
+
+        def requires_grad_(self, flag: bool = True) -> Tensor: ...
+
+
+new = object.__new__  # skips the Python-level __init__: half the cost of Tensor(...)
+
+
+def wrap(array: Any, node: Node | None = None) -> Tensor:
+    """A Tensor around ``array`` without copying or converting it."""
+    result = new(Tensor)
+    result.data, result.grad, result.node = array, None, node
+    return result
+
+
+def _rebuild(array: Any, device: str | None, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    result = wrap(to_device(array, device))
+    if requires_grad:
+        result.requires_grad_()
+    result.grad = grad
+    return result
+
+
+# ---------------------------------------------------------------------- arrays
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """A dtype this package computes with, from any of NumPy's spellings; DTypeError for the others."""
+    name = getattr(dtype, "name", dtype)
+    if isinstance(name, str) and name in HALF:
+        raise DTypeError(f"{name} exists on CUDA only; on the CPU use float32")
+    if dtype is float:
+        return float32
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"dtype {dtype!r}: {error}") from None
+    result = result.newbyteorder("=")
+    if result.char not in DTYPE_CHARS:
+        if result.name in HALF:
+            raise DTypeError(f"{result.name} exists on CUDA only; on the CPU use float32")
+        raise DTypeError(f"dtype {result} is not supported, expected one of {', '.join(map(str, DTYPES))}")
+    return result
+
+
+def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
+    """The array of a number, nested lists, an array or a Tensor, of a supported dtype."""
+    if isinstance(data, Tensor):
+        data = data.data
+    wanted = None if dtype is None else as_dtype(dtype)
+    if type(data) in DEVICES:
+        wanted = wanted or as_dtype(data.dtype)
+        return data.astype(wanted, copy=copy) if copy or data.dtype != wanted else data
+    if isinstance(data, list | tuple) and _holds_tensor(data):
+        raise DTypeError("tensor: a list of Tensors; use stack or concat, which keep the gradient")
+    try:
+        array = np.array(data)
+        if array.dtype.kind == "O":
+            raise TypeError(f"{type(data).__name__} {data!r:.60}")
+        if wanted is None:
+            of_numpy = isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__")
+            wanted = float32 if array.dtype == float64 and not of_numpy else as_dtype(array.dtype)
+        return array.astype(wanted, copy=False)
+    except ValueError as error:
+        raise ShapeError(f"tensor: the rows differ in length, expected a rectangular list ({error})") from None
+    except (TypeError, OverflowError) as error:
+        if isinstance(error, DTypeError):
+            raise
+        raise DTypeError(f"tensor: expected numbers, got {error}") from None
+
+
+def _holds_tensor(data: list | tuple) -> bool:
+    return any(isinstance(v, Tensor) or (isinstance(v, list | tuple) and _holds_tensor(v)) for v in data)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """``array`` in host memory."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def to_device(array: Any, device: str | None) -> Any:
+    """``array`` on ``device`` (None: where it is)."""
+    if device is None or device == DEVICES[type(array)]:
+        return array
+    if device == "cpu":
+        return to_numpy(array)
+    if device != "cuda":
+        raise DeviceError(f"device {device!r} does not exist, expected 'cpu' or 'cuda'")
+    return cuda_array_module().asarray(array)
+
+
+def cuda_array_module() -> Any:
+    """CuPy, with its arrays registered as operands; DeviceError where there is no CuPy or no GPU."""
+    try:
+        cupy = load("cupy")
+    except ImportError as error:
+        raise DeviceError(f"device 'cuda': {error}") from None
+    if not cupy.cuda.is_available():
+        raise DeviceError("device 'cuda': CuPy finds no GPU or no driver on this machine")
+    if cupy.ndarray not in DEVICES:
+        register_array_type(cupy.ndarray, "cuda")
+    return cupy
+
+
+def as_floating(*arrays: Any) -> Any:
+    """The arrays in one floating dtype, as hot kernels take them: integers join the floats, alone they become float32.
+
+    One array for one, a list for several; None stays None.
+    """
+    first = arrays[0]
+    if type(first) in DEVICES and first.dtype.kind == "f":
+        dtype = first.dtype
+        if all(a is None or (type(a) in DEVICES and a.dtype is dtype) for a in arrays):
+            return first if len(arrays) == 1 else arrays
+    floats = [a.dtype for a in arrays if type(a) in DEVICES and a.dtype.kind == "f"]
+    dtype = float64 if float64 in floats else float32
+    result = [None if a is None else a.astype(dtype) if type(a) in DEVICES else np.asarray(a, dtype) for a in arrays]
+    return result[0] if len(arrays) == 1 else result

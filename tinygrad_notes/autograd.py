@@ -545,7 +545,7 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     nodes = [x.node if type(x) is Tensor else None for x in inputs]
     call = tuple((x.data, x.node) if type(x) is Tensor else (x, None) for x in inputs)
     values = tuple(v.data for v in _tuple(value))
-    results = many(record, values, (), nodes, (), call, now, always=True)
+    results = many(record, (), values, (), nodes, (), call, now, always=True)
     return _like(value, results)
 
 

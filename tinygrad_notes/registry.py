@@ -194,7 +194,15 @@ def describe(value: Any) -> str:
 
 
 def many(
-    op: Op, values: tuple[Any, ...], derivatives: Any, parents: Sequence[Node | None], saved: Any, call: Any, now: Mode, always: bool = False
+    op: Op,
+    operands: tuple[Any, ...],
+    values: tuple[Any, ...],
+    derivatives: Any,
+    parents: Sequence[Node | None],
+    saved: Any,
+    call: Any,
+    now: Mode,
+    always: bool = False,
 ) -> tuple[Tensor, ...]:
     """The Tensors of an op with several values. Each has a part node below the op's own, which gathers their
     gradients; the op's derivatives receive them as a tuple."""
@@ -202,8 +210,8 @@ def many(
     node = None
     if now.record and (always or (op.differentiable and any(parent is not None for parent in parents))):
         node = make_node(op, parents, derivatives, saved, values, call)
-    if now.anomaly:
-        observe(op, values, node)
+    if now.observed:
+        observe(op, operands, values, node, now)
     return tuple(wrap(v) for v in values) if node is None else tensors_of(node, values)
 
 
@@ -227,7 +235,7 @@ def {name}({signature}):
     if type(value) is not ndarray:
         if type(value) is tuple:
 {check_many}
-            return many(OP, value, {derivatives}, ({nodes},), {saved_many}, {call}, now)
+            return many(OP, ({operands},), value, {derivatives}, ({nodes},), {saved_many}, {call}, now)
         if type(value) not in DEVICES:
             value = asarray(value)
     result = new(Tensor)
@@ -253,19 +261,19 @@ _SETTLE = '''        if value.dtype is FLOAT64 and get_mode() is not RAW:
 '''
 
 _UNRECORDED = '''    result.node = None
-    if now.anomaly:
-        observe(OP, value, None)'''
+    if now.observed:
+        observe(OP, ({operands},), value, None, now)'''
 
 _RECORD = '''    if now is SILENT or ({no_nodes}):
         result.node = None
         if writes.joined and now.record:
             check_joined(({pairs},), "{op_name}")
-        if now.anomaly:
-            observe(OP, value, None)
+        if now.observed:
+            observe(OP, ({operands},), value, None, now)
         return result
     if not now.record:
         result.node = None
-        observe(OP, value, None)
+        observe(OP, ({operands},), value, None, now)
         return result
 {checks}
     node = new(Node)
@@ -279,8 +287,8 @@ _RECORD = '''    if now is SILENT or ({no_nodes}):
     node.stamp = next(clock)
     node.extra = None
     result.node = node
-    if now.anomaly:
-        observe(OP, value, node)'''
+    if now.observed:
+        observe(OP, ({operands},), value, node, now)'''
 
 
 def _source(op: Op) -> str:
@@ -369,10 +377,10 @@ def _sequence_wrapper(record: Op) -> Callable[..., Any]:
                 if parent is not None and parent.stamp < writes.last:
                     check_history(parent, array, record.name)
         if type(value) is tuple:
-            return many(record, value, derivative, nodes, (), None, now)
+            return many(record, tuple(plain), value, derivative, nodes, (), None, now)
         node = make_node(record, nodes, derivative, (), value) if now.record and any(n is not None for n in nodes) else None
-        if now.anomaly:
-            observe(record, value, node)
+        if now.observed:
+            observe(record, tuple(plain), value, node, now)
         return wrap(value, node)
 
     return call

@@ -27,15 +27,18 @@ class Mode:
     """What an op does besides computing. One object, so that an op reads one context variable.
 
     ``record``: put nodes on the tape. ``raw``: operands and results are bare arrays (inside backward).
-    ``anomaly``: look for NaN and inf.
+    ``anomaly``: look for NaN and inf. ``watchers``: functions that are told of every call (see :func:`watch`).
     """
 
-    __slots__ = ("anomaly", "raw", "record")
+    __slots__ = ("anomaly", "observed", "raw", "record", "watchers")
 
-    def __init__(self, record: bool, raw: bool = False, anomaly: bool = False):
-        self.record, self.raw, self.anomaly = record, raw, anomaly
+    def __init__(self, record: bool, raw: bool = False, anomaly: bool = False, watchers: tuple[Watcher, ...] = ()):
+        self.record, self.raw, self.anomaly, self.watchers = record, raw, anomaly, watchers
+        self.observed = anomaly or bool(watchers)
 
 
+# A watcher receives the op, its operands (arrays and numbers) and its value, after each call.
+Watcher = Callable[["Op", tuple[Any, ...], Any], None]
 RECORD, SILENT, RAW = Mode(True), Mode(False), Mode(False, raw=True)
 mode: ContextVar[Mode] = ContextVar("mode", default=RECORD)
 
@@ -67,17 +70,28 @@ class in_mode:
 
 def no_grad() -> in_mode:
     """Compute without recording: ``with no_grad(): ...`` or ``@no_grad()``."""
-    return in_mode(lambda now: Mode(False, anomaly=True) if now.anomaly else SILENT)
+    return in_mode(lambda now: _recording(now, False))
 
 
 def enable_grad() -> in_mode:
     """Record again inside ``no_grad``."""
-    return in_mode(lambda now: Mode(True, anomaly=True) if now.anomaly else RECORD)
+    return in_mode(lambda now: _recording(now, True))
+
+
+def _recording(now: Mode, record: bool) -> Mode:
+    if not now.observed:
+        return RECORD if record else SILENT
+    return Mode(record, anomaly=now.anomaly, watchers=now.watchers)
 
 
 def detect_anomaly() -> in_mode:
     """Find the first NaN or inf, in a value or in a gradient, and show the forward line that made it."""
-    return in_mode(lambda now: Mode(now.record, anomaly=True))
+    return in_mode(lambda now: Mode(now.record, now.raw, True, now.watchers))
+
+
+def watch(watcher: Watcher) -> in_mode:
+    """Tell ``watcher`` of every op called in this block: for counting, timing and drawing, which the engine leaves to others."""
+    return in_mode(lambda now: Mode(now.record, now.raw, now.anomaly, (*now.watchers, watcher)))
 
 
 def is_grad_enabled() -> bool:
@@ -294,8 +308,12 @@ def make_leaf(tensor: Tensor) -> Node:
     return node
 
 
-def observe(op: Op, value: Any, node: Node | None) -> None:
-    """Anomaly mode: check the value, keep the forward stack."""
+def observe(op: Op, operands: tuple[Any, ...], value: Any, node: Node | None, now: Mode) -> None:
+    """Tell the watchers of a call; in anomaly mode check its value and keep the forward stack."""
+    for watcher in now.watchers:
+        watcher(op, operands, value)
+    if not now.anomaly:
+        return
     stack = _stack()
     for array in value if type(value) is tuple else (value,):
         check_finite(array, f"the value of {op.name}", stack)

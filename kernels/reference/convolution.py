@@ -158,7 +158,7 @@ def _sum_windows(columns: Array, size: Size, kernel_size: Size, stride: Size, pa
     padded = padded_size(size, counts, kernel_size, stride, padding, dilation)
     total = np.zeros_like(columns, shape=columns.shape[:2] + padded)
     add_windows(columns, total, stride, dilation)
-    return total if padded == size else total[(..., *inside(size, padding))].copy()
+    return total if padded == size else total[inside(size, padding)].copy()
 
 
 def _pad(x: Array, counts: Size, kernel_size: Size, stride: Size, padding: Size, dilation: Size) -> Array:

@@ -114,7 +114,8 @@ def _gelu_distribution(x: Array, approximate: str) -> Array:
     if approximate == "none":
         return 0.5 * (1 + erf(x * math.sqrt(0.5)))
     near = np.clip(x, -GELU_END, GELU_END)
-    return 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near)))
+    # (1 + tanh u) / 2 is sigmoid(2u), which loses no digits where tanh is near -1.
+    return sigmoid(math.sqrt(8 / math.pi) * (near + 0.044715 * near * near * near))
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:

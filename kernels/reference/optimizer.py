@@ -40,7 +40,8 @@ def sgd_step(
             direction = direction + weight_decay * parameter
         if momentum:
             if buffer is None:
-                buffer = direction.copy()
+                buffer = np.empty_like(parameter)
+                buffer[...] = direction
             else:
                 buffer *= momentum
                 buffer += (1 - dampening) * direction

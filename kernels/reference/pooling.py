@@ -151,7 +151,7 @@ def _avg_pool_grad(
         for seen in _offsets_along(axis, g.ndim, kernel, step, count):
             wider[seen] += gradient
         gradient = wider
-    return gradient if padded == input_size else gradient[(..., *inside(input_size, padding))].copy()
+    return gradient if padded == input_size else gradient[inside(input_size, padding)].copy()
 
 
 def _offsets_along(axis: int, ndim: int, kernel: int, stride: int, count: int) -> list[tuple[slice, ...]]:

@@ -50,9 +50,9 @@ def padded_size(size: Size, counts: Size, kernel_size: Size, stride: Size, paddi
     )
 
 
-def inside(size: Size, padding: Size) -> tuple[slice, ...]:
+def inside(size: Size, padding: Size) -> tuple:
     """Where the plane lies in its padded copy."""
-    return tuple(slice(p, p + n) for n, p in zip(size, padding))
+    return (..., *(slice(p, p + n) for n, p in zip(size, padding)))
 
 
 def pad(x: Array, size: Size, padding: Size, value: float = 0) -> Array:
@@ -61,31 +61,36 @@ def pad(x: Array, size: Size, padding: Size, value: float = 0) -> Array:
     if x.shape[x.ndim - axes :] == size:
         return x
     padded = np.full_like(x, value, shape=x.shape[: x.ndim - axes] + size)
-    padded[(..., *inside(x.shape[x.ndim - axes :], padding))] = x
+    padded[inside(x.shape[x.ndim - axes :], padding)] = x
     return padded
 
 
-def offsets(kernel_size: Size, stride: Size, dilation: Size, counts: Size) -> Iterator[tuple[Size, tuple]]:
-    """Each offset inside the kernel, in C order, and the slice of the padded plane that all windows see there."""
+def offsets(kernel_size: Size, stride: Size, dilation: Size, counts: Size) -> Iterator[tuple[tuple, tuple]]:
+    """Each offset inside the kernel, in C order: its place in columns (N, C, *kernel_size, *counts), and the slice of
+    the padded plane that all windows see there.
+    """
     for offset in np.ndindex(*kernel_size):
         starts = tuple(i * d for i, d in zip(offset, dilation))
-        yield offset, (..., *(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(starts, counts, stride)))
+        yield (
+            (slice(None), slice(None), *offset),
+            (..., *(slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(starts, counts, stride))),
+        )
 
 
 def read_windows(padded: Array, columns: Array, stride: Size, dilation: Size) -> None:
     """Fill ``columns`` (N, C, *kernel_size, *counts) with what the windows over ``padded`` (N, C, *size) see."""
     axes = padded.ndim - 2
     kernel_size, counts = columns.shape[2 : 2 + axes], columns.shape[2 + axes :]
-    for offset, seen in offsets(kernel_size, stride, dilation, counts):
-        columns[(slice(None), slice(None), *offset)] = padded[seen]
+    for place, seen in offsets(kernel_size, stride, dilation, counts):
+        columns[place] = padded[seen]
 
 
 def add_windows(columns: Array, padded: Array, stride: Size, dilation: Size) -> None:
     """The adjoint of ``read_windows``: add ``columns`` to the elements of ``padded`` they were read from."""
     axes = padded.ndim - 2
     kernel_size, counts = columns.shape[2 : 2 + axes], columns.shape[2 + axes :]
-    for offset, seen in offsets(kernel_size, stride, dilation, counts):
-        padded[seen] += columns[(slice(None), slice(None), *offset)]
+    for place, seen in offsets(kernel_size, stride, dilation, counts):
+        padded[seen] += columns[place]
 
 
 def planes(x: Array, axes: int) -> Array:

@@ -15,7 +15,7 @@ from tinygrad_notes.errors import DeviceError
 from tinygrad_notes.kernels import reference
 
 README = Path(kernels.__file__).parent / "README.md"
-TABLE = {name: signature for name, signature in re.findall(r"^\| `(\w+)(\(.*?\))` \|", README.read_text(), re.MULTILINE)}
+TABLE = dict(re.findall(r"^\| `(\w+)(\(.*?\))` \|", README.read_text(), re.MULTILINE))
 BACKENDS = [m.name for m in pkgutil.iter_modules(kernels.__path__) if m.ispkg and m.name in ("cpu", "cuda")]
 
 
@@ -37,14 +37,11 @@ def test_the_reference_has_the_signature_of_the_table(name):
     assert function.__doc__
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_backend_has_the_signatures_of_the_reference(backend):
-    try:
+def test_other_backends_have_the_signatures_of_the_reference():
+    for backend in BACKENDS:
         module = importlib.import_module(f"{kernels.__name__}.{backend}")
-    except ImportError as missing:
-        pytest.skip(f"the {backend} backend needs {missing.name}")
-    for name in reference.__all__:
-        assert signature(getattr(module, name)) == signature(getattr(reference, name)), name
+        for name in reference.__all__:
+            assert signature(getattr(module, name)) == signature(getattr(reference, name)), (backend, name)
 
 
 def test_every_function_is_dispatched():
@@ -56,7 +53,7 @@ def test_every_function_is_dispatched():
 
 
 def test_an_array_of_no_backend_is_refused():
-    with pytest.raises(DeviceError, match="no kernels for builtins.float"):
+    with pytest.raises(DeviceError, match=r"no kernels for builtins\.float"):
         kernels.exp(1.0)
 
 
@@ -81,5 +78,5 @@ def test_use_kernels_refuses_a_wrong_name():
 
 
 def test_kernels_has_one_import_name():
-    with pytest.raises(ImportError, match="tinygrad_notes.kernels"):
+    with pytest.raises(ImportError, match=r"import tinygrad_notes\.kernels"):
         importlib.import_module("kernels")

@@ -79,15 +79,21 @@ def pow(a: Array, b: Array):
         return (
             a**b,
             lambda g, a, b: g * (b * a ** (b - 1)) if b else g * 0.0,
-            lambda g, a, y: g * y * log(where(a > 0, a, 1.0)),
+            lambda g, a, y: g * y * _log_of_base(a),
         )
     if not isinstance(b, int | float) and b.dtype.kind in "iu":
         _refuse_reciprocal("i" if isinstance(a, int) else "f" if isinstance(a, float) else a.dtype.kind, bool(np.any(b < 0)))
     return (
         np.power(a, b),
         lambda g, a, b: g * b * where(b == 0, 1.0, a) ** (b - 1),
-        lambda g, a, y: g * y * log(where(a > 0, a, 1.0)),
+        lambda g, a, y: g * y * _log_of_base(a),
     )
+
+
+def _log_of_base(a):
+    if isinstance(a, int | float):
+        return math.log(a) if a > 0 else 0.0
+    return log(where(a > 0, a, 1.0))
 
 
 def _refuse_reciprocal(kind: str, negative: bool) -> None:
@@ -98,18 +104,18 @@ def _refuse_reciprocal(kind: str, negative: bool) -> None:
 @op(elementwise=True)
 def maximum(a: Array, b: Array):
     """The larger of a and b; NaN if either is. The larger one gets the gradient, ties share it equally."""
-    return np.maximum(a, b), lambda g, a, b: g * _share(a > b, a == b), lambda g, a, b: g * _share(b > a, a == b)
+    return np.maximum(a, b), lambda g, a, b: _share(g, a > b, a == b), lambda g, a, b: _share(g, b > a, a == b)
 
 
 @op(elementwise=True)
 def minimum(a: Array, b: Array):
     """The smaller of a and b; NaN if either is. The smaller one gets the gradient, ties share it equally."""
-    return np.minimum(a, b), lambda g, a, b: g * _share(a < b, a == b), lambda g, a, b: g * _share(b < a, a == b)
+    return np.minimum(a, b), lambda g, a, b: _share(g, a < b, a == b), lambda g, a, b: _share(g, b < a, a == b)
 
 
-def _share(wins, ties):
-    """1 where the operand wins, 1/2 where both are equal."""
-    return where(ties, 0.5, where(wins, 1.0, 0.0))
+def _share(g, wins, ties):
+    """The gradient where the operand wins, half of it where both are equal."""
+    return where(ties, g * 0.5, where(wins, g, 0.0))
 
 
 @op(elementwise=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 if __name__ != "tinygrad_notes.kernels":  # `import kernels` from the checkout would load every module twice
     raise ImportError("import tinygrad_notes.kernels, not kernels")
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,7 +40,11 @@ def register_array_type(array_type: type, device: str, backend: ModuleType = ref
 
 
 def backend_of(array: Any) -> ModuleType:
-    """The backend that runs ops on ``array`` in this thread."""
+    """The backend that runs ops on ``array``, or on a list of arrays, in this thread."""
+    if isinstance(array, list | tuple) and array:
+        array = array[0]
+    if isinstance(array, np.generic):  # what NumPy makes of an array of no axes
+        return reference
     try:
         return _table.get()[type(array)]
     except KeyError:
@@ -62,19 +67,26 @@ def use_kernels(choice: str) -> Iterator[None]:
         _table.reset(token)
 
 
+_DISPATCHER = """
+def {name}{signature}:
+    try:
+        backend = of_table()[type({first})]
+    except KeyError:
+        backend = backend_of({first})
+    return backend.{name}({arguments})
+"""
+
+
 def _dispatcher(name: str) -> Callable[..., Any]:
-    of_table = _table.get
-
-    def dispatch(x: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            backend = of_table()[type(x)]
-        except KeyError:  # a list of arrays, or a type that has no kernels
-            backend = backend_of(x[0] if isinstance(x, list | tuple) and x else x)
-        return getattr(backend, name)(x, *arguments, **options)
-
-    dispatch.__name__ = dispatch.__qualname__ = name
-    dispatch.__doc__ = getattr(reference, name).__doc__
-    return dispatch
+    """A function with the reference's own signature, written out: a generic one costs as much as a small op."""
+    parameters = list(inspect.signature(getattr(reference, name)).parameters)
+    source = _DISPATCHER.format(
+        name=name, signature=f"({', '.join(parameters)})", first=parameters[0], arguments=", ".join(parameters)
+    )
+    scope: dict[str, Any] = {"of_table": _table.get, "backend_of": backend_of, "__name__": __name__}
+    exec(source, scope)
+    scope[name].__doc__ = getattr(reference, name).__doc__
+    return scope[name]
 
 
 for _name in FUNCTIONS:

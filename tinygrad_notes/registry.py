@@ -26,7 +26,7 @@ from tinygrad_notes.tape import (
     observe,
     writes,
 )
-from tinygrad_notes.tensor import DTYPE_CHARS, Tensor, as_dtype, float32, float64, new, to_array, wrap
+from tinygrad_notes.tensor import DTYPE_CHARS, Tensor, as_dtype, as_floating, float32, float64, new, to_array, wrap
 
 # Annotations of an op's operands: an array, and any number of arrays (the op receives a list).
 Array = Any
@@ -43,13 +43,19 @@ class Op:
     the differentiable parameters. ``keeps``: per derivative, the operands (or ``y``, the value) that it keeps.
     ``captures``: further local variables that live as long as the node. ``joint``: one function gives all derivatives.
     ``composite``: the same function in small ops, which create_graph differentiates. ``elementwise``: operands
-    broadcast, and integers meet floats as floats.
+    broadcast, and integers meet floats as floats. ``floating``: an operand of integers becomes float32 first.
     """
 
     call: Callable[..., Any]
 
-    def __init__(self, function: Callable[..., Any], composite: Callable[..., Any] | None = None, elementwise: bool = False):
-        self.function, self.composite, self.elementwise = function, composite, elementwise
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        composite: Callable[..., Any] | None = None,
+        elementwise: bool = False,
+        floating: bool = False,
+    ):
+        self.function, self.composite, self.elementwise, self.floating = function, composite, elementwise, floating
         self.name = function.__name__.rstrip("_")
         self.parameters = list(inspect.signature(function).parameters.values())
         annotations = {p.name: str(p.annotation) for p in self.parameters}
@@ -109,7 +115,11 @@ def _derivative_codes(code: CodeType) -> list[CodeType]:
 
 
 def op(
-    function: Callable[..., Any] | None = None, *, composite: Callable[..., Any] | None = None, elementwise: bool = False
+    function: Callable[..., Any] | None = None,
+    *,
+    composite: Callable[..., Any] | None = None,
+    elementwise: bool = False,
+    floating: bool = False,
 ) -> Any:
     """Make a differentiable op of a function of arrays.
 
@@ -118,8 +128,8 @@ def op(
     what it keeps: operands, or ``y`` for the value. See CONTRIBUTING.md, "An op".
     """
     if function is None:
-        return lambda f: op(f, composite=composite, elementwise=elementwise)
-    record = Op(function, composite, elementwise)
+        return lambda f: op(f, composite=composite, elementwise=elementwise, floating=floating)
+    record = Op(function, composite, elementwise, floating)
     if record.name in REGISTRY:
         raise TypeError(f"op {record.name} is defined twice")
     call = _sequence_wrapper(record) if record.sequence is not None else _wrapper(record)
@@ -225,13 +235,14 @@ def tensors_of(node: Node, values: tuple[Any, ...]) -> tuple[Tensor, ...]:
 _TEMPLATE = '''
 def {name}({signature}):
 {unwrap}
+    now = get_mode()
+    if now is RAW:
+        return function({arguments}){first}
+{accept}
     try:
         {results} = function({arguments})
 {settle}    except ERRORS as error:
         raise explain(OP, error, ({operands},)) from error
-    now = get_mode()
-    if now is RAW:
-        return value
     if type(value) is not ndarray:
         if type(value) is tuple:
 {check_many}
@@ -249,11 +260,15 @@ _UNWRAP = '''    if type({p}) is Tensor:
         {p}_node = {p}.node
         {p} = {p}.data
     else:
-        {p}_node = None
-        if {odd}:
-            {p} = accept({p}, OP, "{p}")'''
+        {p}_node = None'''
 
-_SETTLE = '''        if value.dtype is FLOAT64 and get_mode() is not RAW:
+_ACCEPT = '''    if {p}_node is None and (type({p}) is not ndarray{numbers} or type({p}) is ndarray and {p}.dtype.char not in CHARS):
+        {p} = accept({p}, OP, "{p}")'''
+
+_FLOATING = '''    if type({p}) is not ndarray or {p}.dtype.kind != "f":
+        {p} = as_floating({p})'''
+
+_SETTLE = '''        if value.dtype is FLOAT64:
             settled = settle(OP, ({operands},))
             if settled is not None:
                 {operands}, = settled
@@ -295,12 +310,14 @@ def _source(op: Op) -> str:
     """The wrapper of one op, written out for its own operands: no *args and no loops."""
     names = op.operands
     arguments = ", ".join(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in op.parameters)
-    odd = "type({p}) is ndarray and {p}.dtype.char not in CHARS or type({p}) is not ndarray"
-    if op.elementwise:
-        odd += " and type({p}) not in NUMBERS"
+    numbers = " and type({p}) not in NUMBERS" if op.elementwise else ""
+    accept = [_ACCEPT.format(p=p, numbers=numbers.format(p=p)) for p in names]
+    if op.floating:
+        accept += [_FLOATING.format(p=p) for p in names]
     fields: dict[str, str] = {
         "name": op.function.__name__, "op_name": op.name, "signature": _signature(op), "arguments": arguments,
-        "unwrap": "\n".join(_UNWRAP.format(p=p, odd=odd.format(p=p)) for p in names), "operands": ", ".join(names),
+        "unwrap": "\n".join(_UNWRAP.format(p=p) for p in names), "operands": ", ".join(names),
+        "accept": "\n".join(accept), "first": "[0]" if op.keeps else "",
         "nodes": ", ".join(f"{p}_node" for p in names), "pairs": ", ".join(f"({p}, {p}_node)" for p in names),
         "call": f"({', '.join(p.name for p in op.parameters)},)" if op.composite else "None",
     }  # fmt: skip
@@ -344,7 +361,7 @@ def _wrapper(record: Op) -> Callable[..., Any]:
         "NUMBERS": NUMBERS, "CHARS": DTYPE_CHARS, "DEVICES": DEVICES, "FLOAT64": float64, "ndarray": np.ndarray,
         "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe, "accept": accept,
         "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain": explain,
-        "ERRORS": ERRORS, "many": many, "DEFAULTS": {p.name: p.default for p in record.parameters},
+        "ERRORS": ERRORS, "many": many, "as_floating": as_floating, "DEFAULTS": {p.name: p.default for p in record.parameters},
         "__name__": record.function.__module__,
     }  # fmt: skip
     source, file = _source(record), f"<op {record.name}>"
@@ -390,7 +407,8 @@ def private_op(name: str, composite: Callable[..., Any] | None = None) -> Op:
     """An op that is not called by name: the part of a value, a checkpoint."""
     record = Op.__new__(Op)
     record.name, record.composite, record.keeps, record.joint = name, composite, [], True
-    record.operands, record.parameters, record.captures, record.elementwise, record.sequence = [], [], [], False, None
+    record.operands, record.parameters, record.captures, record.sequence = [], [], [], None
+    record.elementwise = record.floating = False
     return record
 
 

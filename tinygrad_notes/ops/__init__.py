@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_notes.ops.convolution import col2im, conv2d, conv_transpose2d, im2col
 from tinygrad_notes.ops.creation import (
     arange,
     asarray,
@@ -71,6 +72,8 @@ from tinygrad_notes.ops.elementwise import (
 )
 from tinygrad_notes.ops.indexing import embedding, getitem, one_hot, scatter_add, take_along_axis
 from tinygrad_notes.ops.linalg import einsum, linear, matmul
+from tinygrad_notes.ops.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from tinygrad_notes.ops.random import dropout
 from tinygrad_notes.ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var
 from tinygrad_notes.ops.shape import (
     broadcast_to,
@@ -91,6 +94,7 @@ from tinygrad_notes.ops.shape import (
     transpose,
     unstack,
 )
+from tinygrad_notes.ops.softmax import log_softmax, softmax
 
 from tinygrad_notes.ops import in_place, operators  # isort: skip
 

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_dtype, as_floating, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, wrap
 
 # ---------------------------------------------------------------------- arithmetic
 
@@ -181,10 +181,10 @@ def sqrt(a: Array):
     return np.sqrt(a), lambda g, y: g * 0.5 / y
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def exp(a: Array):
     """eᵃ. d eᵃ = eᵃ."""
-    return kernels.exp(as_floating(a)), lambda g, y: g * y
+    return kernels.exp(a), lambda g, y: g * y
 
 
 @op(elementwise=True)
@@ -217,22 +217,22 @@ def cos(a: Array):
     return np.cos(a), lambda g, a: -g * sin(a)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def tanh(a: Array):
     """Hyperbolic tangent. d tanh = 1 - tanh²."""
-    return kernels.tanh(as_floating(a)), lambda g, y: g - g * y * y
+    return kernels.tanh(a), lambda g, y: g - g * y * y
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def sigmoid(a: Array):
     """σ(a) = 1 / (1 + e⁻ᵃ). dσ = σ(1 - σ), at most 1/4."""
-    return kernels.sigmoid(as_floating(a)), lambda g, y: g * (y * (1.0 - y))
+    return kernels.sigmoid(a), lambda g, y: g * (y * (1.0 - y))
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def erf(a: Array):
     """The error function, 2/√π ∫₀ᵃ e⁻ᵗ² dt. Its derivative is 2/√π e⁻ᵃ²."""
-    return kernels.erf(as_floating(a)), lambda g, a: g * (2.0 / math.sqrt(math.pi) * exp(-(a * a)))
+    return kernels.erf(a), lambda g, a: g * (2.0 / math.sqrt(math.pi) * exp(-(a * a)))
 
 
 # ---------------------------------------------------------------------- activations
@@ -256,7 +256,7 @@ def _gelu_in_small_ops(a, approximate):
     return 0.5 * a * (1.0 + erf(a * math.sqrt(0.5)))
 
 
-@op(elementwise=True, composite=_gelu_in_small_ops)
+@op(elementwise=True, floating=True, composite=_gelu_in_small_ops)
 def gelu(a: Array, approximate="none"):
     """aΦ(a), Φ the normal distribution (Hendrycks & Gimpel 2016, arXiv:1606.08415).
 
@@ -264,17 +264,17 @@ def gelu(a: Array, approximate="none"):
     """
     if approximate not in ("none", "tanh"):
         raise DTypeError(f"approximate is {approximate!r}, expected 'none' or 'tanh'")
-    return kernels.gelu(as_floating(a), approximate), lambda g, a: kernels.gelu_grad(*as_floating(g, a), approximate)
+    return kernels.gelu(a, approximate), lambda g, a: kernels.gelu_grad(g, a, approximate)
 
 
 def _silu_in_small_ops(a):
     return a * sigmoid(a)
 
 
-@op(elementwise=True, composite=_silu_in_small_ops)
+@op(elementwise=True, floating=True, composite=_silu_in_small_ops)
 def silu(a: Array):
     """a σ(a), also called swish (Elfwing et al. 2017, arXiv:1702.03118). d = σ + aσ(1 - σ)."""
-    return kernels.silu(as_floating(a)), lambda g, a: kernels.silu_grad(*as_floating(g, a))
+    return kernels.silu(a), lambda g, a: kernels.silu_grad(g, a)
 
 
 @op(elementwise=True)

@@ -49,7 +49,9 @@ def backend_of(array: Any) -> ModuleType:
         return _table.get()[type(array)]
     except KeyError:
         known = ", ".join(sorted(f"{t.__module__}.{t.__qualname__}" for t in _table.get()))
-        raise DeviceError(f"no kernels for {type(array).__module__}.{type(array).__qualname__}, only for {known}") from None
+        raise DeviceError(
+            f"no kernels for {type(array).__module__}.{type(array).__qualname__}, only for {known}"
+        ) from None
 
 
 @contextmanager

@@ -245,7 +245,10 @@ def _gathered(node: Node, values: list[Any], create_graph: bool) -> tuple[Any, .
     """The gradients of an op's several values, zeros where one was not used."""
     like = next(g for g in values if g is not None)
     like = like.data if type(like) is Tensor else like
-    full = [np.zeros_like(like, shape=shape, dtype=dtype) if g is None else g for g, shape, dtype in zip(values, node.shape, node.dtype)]
+    full = [
+        np.zeros_like(like, shape=shape, dtype=dtype) if g is None else g
+        for g, shape, dtype in zip(values, node.shape, node.dtype)
+    ]
     return tuple(wrap(g) if create_graph and type(g) is not Tensor else g for g in full)
 
 
@@ -257,7 +260,9 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
     with enable_grad():
         if op.differentiable:  # type: ignore[union-attr]
             at = {name: parent for name, parent in zip(op.operands, node.parents)}  # type: ignore[union-attr]
-            call = [wrap(v, at[p.name]) if p.name in at and type(v) in DEVICES else v for p, v in zip(op.parameters, call)]  # type: ignore[union-attr]
+            call = [
+                wrap(v, at[p.name]) if p.name in at and type(v) in DEVICES else v for p, v in zip(op.parameters, call)
+            ]  # type: ignore[union-attr]
         result = op.composite(*call)  # type: ignore[union-attr, misc]
     starts = []
     for value, gradient in zip(result, g) if type(result) is tuple else ((result, g),):
@@ -334,7 +339,9 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
         )
     if gradient is None:
         if output.data.size != 1:
-            raise GradientError(f"{what}: the Tensor has shape {output.shape}; without a gradient for its elements only a single element has one")
+            raise GradientError(
+                f"{what}: the Tensor has shape {output.shape}; without a gradient for its elements only a single element has one"
+            )
         return np.ones_like(output.data)
     data = to_array(gradient)
     if data.shape != output.shape:
@@ -351,7 +358,9 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any], create_graph: bo
     return [s.data if type(s) is Tensor else s for s in seeds]
 
 
-def backward(output: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+def backward(
+    output: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
     """Add d ``output`` / d leaf to ``leaf.grad`` of every leaf that requires a gradient.
 
     ``gradient`` is the gradient of ``output`` itself (1 for a single element). The graph is freed on the way, unless
@@ -392,7 +401,9 @@ def grad(
     if not allow_unused:
         for i, g in enumerate(found):  # type: ignore[arg-type]
             if g is None:
-                raise GradientError(f"grad: no path leads from the outputs to input {i}; pass allow_unused=True to get None for it")
+                raise GradientError(
+                    f"grad: no path leads from the outputs to input {i}; pass allow_unused=True to get None for it"
+                )
     return found[0] if single else found  # type: ignore[index]
 
 
@@ -555,7 +566,9 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
 def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
     """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
     if flag and self.dtype.kind != "f":
-        raise GradientError(f"only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)")
+        raise GradientError(
+            f"only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)"
+        )
     if not self.is_leaf:
         if flag:
             return self

@@ -37,7 +37,9 @@ def load(name: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != package or package not in EXTRAS:
             raise
         extra = EXTRAS[package]
-        raise ImportError(f"{package} is not installed; pip install 'tinygrad-notes[{extra}]' brings it", name=name) from None
+        raise ImportError(
+            f"{package} is not installed; pip install 'tinygrad-notes[{extra}]' brings it", name=name
+        ) from None
 
 
 def exports(package: str, submodules: tuple[str, ...]) -> Any:

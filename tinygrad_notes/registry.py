@@ -7,7 +7,7 @@ import linecache
 import opcode
 from collections.abc import Callable, Sequence
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,9 +28,17 @@ from tinygrad_notes.tape import (
 )
 from tinygrad_notes.tensor import DTYPE_CHARS, Tensor, as_dtype, as_floating, float32, float64, new, to_array, wrap
 
-# Annotations of an op's operands: an array, and any number of arrays (the op receives a list).
-Array = Any
-Arrays = Sequence[Any]
+if TYPE_CHECKING:
+    Array = Any
+    Arrays = Sequence[Any]
+else:
+
+    class Array:
+        """Annotation of an operand: the op receives an array (or, if elementwise, perhaps a number)."""
+
+    class Arrays:
+        """Annotation of any number of operands: the op receives a list of arrays."""
+
 
 REGISTRY: dict[str, Op] = {}
 NUMBERS = frozenset({float, int, bool, type(None)})  # operands that an elementwise op takes as they are
@@ -58,9 +66,13 @@ class Op:
         self.function, self.composite, self.elementwise, self.floating = function, composite, elementwise, floating
         self.name = function.__name__.rstrip("_")
         self.parameters = list(inspect.signature(function).parameters.values())
-        annotations = {p.name: str(p.annotation) for p in self.parameters}
-        self.operands = [name for name, text in annotations.items() if text.split(" ")[0] in ("Array", "Arrays")]
-        self.sequence = next((i for i, name in enumerate(self.operands) if annotations[name].startswith("Arrays")), None)
+        annotations = {p.name: _annotation(p) for p in self.parameters}
+        self.operands = [name for name, text in annotations.items() if text in ("Array", "Arrays")]
+        if not self.operands:
+            raise TypeError(f"op {self.name}: no parameter is annotated Array, so it has no operand")
+        self.sequence = next(
+            (i for i, name in enumerate(self.operands) if annotations[name] == "Arrays"), None
+        )
         codes = _derivative_codes(function.__code__)
         if len(codes) > len(self.operands) and self.operands and len(codes) % len(self.operands) == 0:
             codes = self._merge_branches(codes)
@@ -73,7 +85,9 @@ class Op:
         wrong = [n for code, keep in zip(codes, self.keeps) for n in (*code.co_freevars, *keep)
                  if (n in code.co_freevars and n in self.operands) or (n in keep and n not in known)]  # fmt: skip
         if wrong:
-            raise TypeError(f"{self.name}: a derivative names what it keeps as parameters, y or an operand, not {wrong}")
+            raise TypeError(
+                f"{self.name}: a derivative names what it keeps as parameters, y or an operand, not {wrong}"
+            )
 
     def _merge_branches(self, codes: list[CodeType]) -> list[CodeType]:
         """An op with branches writes its derivatives once per branch; all must keep the same."""
@@ -93,6 +107,13 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    """``Array`` for ``Array``, ``tn.Array`` and ``Array | None``, as text or as a type."""
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return text.split(" ")[0].split(".")[-1]
 
 
 _LOAD_CONST, _EXTENDED_ARG = opcode.opmap["LOAD_CONST"], opcode.EXTENDED_ARG
@@ -188,8 +209,17 @@ def explain(op: Op, error: Exception, operands: tuple[Any, ...]) -> Exception:
     text = ", ".join(f"{n} {describe(v)}" for n, v in zip(op.operands, operands) if v is not None)
     if len(devices) > 1:
         return DeviceError(f"{op.name}: operands are on different devices ({text}); move one with .to(device)")
-    kinds: dict[type, type] = {ValueError: ShapeError, TypeError: DTypeError, OverflowError: DTypeError, ZeroDivisionError: ShapeError}
-    kind = IndexError if type(error) is IndexError else next(ours for base, ours in kinds.items() if isinstance(error, base))
+    kinds: dict[type, type] = {
+        ValueError: ShapeError,
+        TypeError: DTypeError,
+        OverflowError: DTypeError,
+        ZeroDivisionError: ShapeError,
+    }
+    kind = (
+        IndexError
+        if type(error) is IndexError
+        else next(ours for base, ours in kinds.items() if isinstance(error, base))
+    )
     return kind(f"{op.name}: {error} ({text})" if text else f"{op.name}: {error}")
 
 
@@ -227,12 +257,14 @@ def many(
 
 def tensors_of(node: Node, values: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """One Tensor per value of an op of several values; integer values carry no gradient."""
-    return tuple(wrap(v, make_node(PART, (node,), (), i, v) if v.dtype.kind == "f" else None) for i, v in enumerate(values))
+    return tuple(
+        wrap(v, make_node(PART, (node,), (), i, v) if v.dtype.kind == "f" else None) for i, v in enumerate(values)
+    )
 
 
 # ---------------------------------------------------------------------- wrappers
 
-_TEMPLATE = '''
+_TEMPLATE = """
 def {name}({signature}):
 {unwrap}
     now = get_mode()
@@ -254,32 +286,32 @@ def {name}({signature}):
     result.grad = None
 {record}
     return result
-'''
+"""
 
-_UNWRAP = '''    if type({p}) is Tensor:
+_UNWRAP = """    if type({p}) is Tensor:
         {p}_node = {p}.node
         {p} = {p}.data
     else:
-        {p}_node = None'''
+        {p}_node = None"""
 
-_ACCEPT = '''    if {p}_node is None and (type({p}) is not ndarray{numbers} or type({p}) is ndarray and {p}.dtype.char not in CHARS):
-        {p} = accept({p}, OP, "{p}")'''
+_ACCEPT = """    if {p}_node is None and (type({p}) is not ndarray{numbers} or type({p}) is ndarray and {p}.dtype.char not in CHARS):
+        {p} = accept({p}, OP, "{p}")"""
 
-_FLOATING = '''    if type({p}) is not ndarray or {p}.dtype.kind != "f":
-        {p} = as_floating({p})'''
+_FLOATING = """    if type({p}) is not ndarray or {p}.dtype.kind != "f":
+        {p} = as_floating({p})"""
 
-_SETTLE = '''        if value.dtype is FLOAT64:
+_SETTLE = """        if value.dtype is FLOAT64:
             settled = settle(OP, ({operands},))
             if settled is not None:
                 {operands}, = settled
                 {results} = function({arguments})
-'''
+"""
 
-_UNRECORDED = '''    result.node = None
+_UNRECORDED = """    result.node = None
     if now.observed:
-        observe(OP, ({operands},), value, None, now)'''
+        observe(OP, ({operands},), value, None, now)"""
 
-_RECORD = '''    if now is SILENT or ({no_nodes}):
+_RECORD = """    if now is SILENT or ({no_nodes}):
         result.node = None
         if writes.joined and now.record:
             check_joined(({pairs},), "{op_name}")
@@ -303,7 +335,7 @@ _RECORD = '''    if now is SILENT or ({no_nodes}):
     node.extra = None
     result.node = node
     if now.observed:
-        observe(OP, ({operands},), value, node, now)'''
+        observe(OP, ({operands},), value, node, now)"""
 
 
 def _source(op: Op) -> str:
@@ -322,10 +354,17 @@ def _source(op: Op) -> str:
         "call": f"({', '.join(p.name for p in op.parameters)},)" if op.composite else "None",
     }  # fmt: skip
     fields |= _derivative_fields(op)
-    checks = [f"    if {p}_node is not None and {p}_node.stamp < writes.last:\n        check_history({p}_node, {p}, {op.name!r})" for p in names]
+    checks = [
+        f"    if {p}_node is not None and {p}_node.stamp < writes.last:\n        check_history({p}_node, {p}, {op.name!r})"
+        for p in names
+    ]
     joined = f'    if writes.joined:\n        check_joined(({fields["pairs"]},), "{op.name}")'
     fields["checks"] = "\n".join([*checks, joined])
-    fields["check_many"] = "\n".join(f"        {line}" for line in "\n".join([*checks, joined]).split("\n")) if op.keeps else "            pass"
+    fields["check_many"] = (
+        "\n".join(f"        {line}" for line in "\n".join([*checks, joined]).split("\n"))
+        if op.keeps
+        else "            pass"
+    )
     fields["no_nodes"] = " and ".join(f"{p}_node is None" for p in names)
     fields["record"] = (_RECORD if op.keeps else _UNRECORDED).format(**fields)
     fields["settle"] = _SETTLE.format(**fields) if op.elementwise else ""
@@ -347,10 +386,17 @@ def _derivative_fields(op: Op) -> dict[str, str]:
         return {"results": "value", "derivatives": "None", "saved": "None", "saved_many": "None"}
     kept = ["".join(f"{'value' if name == 'y' else name}, " for name in keep) for keep in op.keeps]
     if op.joint:
-        return {"results": "value, derivative", "derivatives": "derivative", "saved": f"({kept[0]})", "saved_many": f"({kept[0]})"}
+        return {
+            "results": "value, derivative",
+            "derivatives": "derivative",
+            "saved": f"({kept[0]})",
+            "saved_many": f"({kept[0]})",
+        }
     functions = "".join(f"d_{p}, " for p in op.operands)
     single = len(op.operands) == 1
-    parts = [f"({k})" if single or not k else f"({k}) if {p}_node is not None else None" for p, k in zip(op.operands, kept)]
+    parts = [
+        f"({k})" if single or not k else f"({k}) if {p}_node is not None else None" for p, k in zip(op.operands, kept)
+    ]
     saved = f"({', '.join(parts)},)"
     return {"results": f"value, {functions}", "derivatives": f"({functions})", "saved": saved, "saved_many": saved}
 
@@ -375,7 +421,9 @@ def _sequence_wrapper(record: Op) -> Callable[..., Any]:
 
     def call(arrays: Sequence[Any], *static: Any, **options: Any) -> Any:
         if isinstance(arrays, Tensor) or type(arrays) in DEVICES or not isinstance(arrays, list | tuple):
-            raise DTypeError(f"{record.name}: {record.operands[0]} is {type(arrays).__name__}, expected a list or tuple of Tensors")
+            raise DTypeError(
+                f"{record.name}: {record.operands[0]} is {type(arrays).__name__}, expected a list or tuple of Tensors"
+            )
         nodes = [a.node if type(a) is Tensor else None for a in arrays]
         plain = [a.data if type(a) is Tensor else accept(a, record, record.operands[0]) for a in arrays]
         now = mode.get()
@@ -395,7 +443,11 @@ def _sequence_wrapper(record: Op) -> Callable[..., Any]:
                     check_history(parent, array, record.name)
         if type(value) is tuple:
             return many(record, tuple(plain), value, derivative, nodes, (), None, now)
-        node = make_node(record, nodes, derivative, (), value) if now.record and any(n is not None for n in nodes) else None
+        node = (
+            make_node(record, nodes, derivative, (), value)
+            if now.record and any(n is not None for n in nodes)
+            else None
+        )
         if now.observed:
             observe(record, tuple(plain), value, node, now)
         return wrap(value, node)

@@ -287,7 +287,9 @@ class Extra:
         self.stack: list[tuple[str, int, str]] | None = None
 
 
-def make_node(op: Op | None, parents: Sequence[Node | None], derivatives: Any, saved: Any, value: Any, call: Any = None) -> Node:
+def make_node(
+    op: Op | None, parents: Sequence[Node | None], derivatives: Any, saved: Any, value: Any, call: Any = None
+) -> Node:
     """A node for ``value`` (a tuple for an op of several values)."""
     node = Node()
     node.op, node.parents, node.derivatives, node.saved, node.call = op, tuple(parents), derivatives, saved, call

@@ -97,7 +97,9 @@ class Tensor:
         say ``t.detach().numpy()``.
         """
         if self.node is not None:
-            raise GradientError("numpy: this Tensor requires a gradient, which NumPy does not follow; use t.detach().numpy()")
+            raise GradientError(
+                "numpy: this Tensor requires a gradient, which NumPy does not follow; use t.detach().numpy()"
+            )
         return to_numpy(self.data)
 
     def item(self) -> float | int | bool:
@@ -127,7 +129,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.data.size != 1:
-            raise ShapeError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .all() or .any() of its array")
+            raise ShapeError(
+                f"the truth of a Tensor of shape {self.shape} is ambiguous; use .all() or .any() of its array"
+            )
         return bool(self.data.item())
 
     def __len__(self) -> int:
@@ -284,7 +288,8 @@ def as_floating(*arrays: Any) -> Any:
         dtype = first.dtype
         if all(a is None or (type(a) in DEVICES and a.dtype is dtype) for a in arrays):
             return first if len(arrays) == 1 else arrays
-    floats = [a.dtype for a in arrays if type(a) in DEVICES and a.dtype.kind == "f"]
+    # In backward NumPy's scalars stand where arrays have no axes; their dtype counts like an array's.
+    floats = [a.dtype for a in arrays if (type(a) in DEVICES or isinstance(a, np.generic)) and a.dtype.kind == "f"]
     dtype = float64 if float64 in floats else float32
     result = [None if a is None else a.astype(dtype) if type(a) in DEVICES else np.asarray(a, dtype) for a in arrays]
     return result[0] if len(arrays) == 1 else result

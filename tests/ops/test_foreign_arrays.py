@@ -61,7 +61,9 @@ def test_sample(sample):
 def test_mixed_devices_are_refused():
     a, b = wrap(ForeignArray(np.ones(3))), wrap(np.ones(3))
     for function in (tn.add, tn.multiply, tn.maximum):
-        with pytest.raises(tn.DeviceError, match=r"operands are on different devices \(a \[3\] float64 on foreign, b \[3\] float64\)"):
+        with pytest.raises(
+            tn.DeviceError, match=r"operands are on different devices \(a \[3\] float64 on foreign, b \[3\] float64\)"
+        ):
             function(a, b)
     with pytest.raises(tn.DeviceError, match="different devices"):
         tn.concat([a, b])

@@ -159,6 +159,7 @@ def test_no_derivative_captures_an_operand(sample):
             if derivative is not None:
                 assert not any(np.shares_memory(a, k) for a in captured_arrays(derivative) for k in kept), node.name
 
+
 @of(TWICE)
 def test_fused_equals_composite(sample):
     """First derivatives by the fused kernels and by the composite that create_graph differentiates, float64: to 1e-12."""

@@ -51,7 +51,9 @@ class _Container(Module):
     def _accepted(self, value: Any, name: Any) -> Module:
         if not isinstance(value, Module):
             hint = " (the class itself; call it)" if isinstance(value, type) and issubclass(value, Module) else ""
-            raise DTypeError(f"{type(self).__name__}: layer {name} is {getattr(value, '__name__', type(value).__name__)}{hint}, expected a Module")
+            raise DTypeError(
+                f"{type(self).__name__}: layer {name} is {getattr(value, '__name__', type(value).__name__)}{hint}, expected a Module"
+            )
         return value
 
     def __len__(self) -> int:
@@ -65,7 +67,9 @@ class _Ordered(_Container):
         try:
             position = index.__index__()
         except AttributeError:
-            raise DTypeError(f"{type(self).__name__}: the index is {type(index).__name__}, expected an integer or a slice") from None
+            raise DTypeError(
+                f"{type(self).__name__}: the index is {type(index).__name__}, expected an integer or a slice"
+            ) from None
         if not -len(self) <= position < len(self):
             raise IndexError(f"{type(self).__name__}: index {position} is out of range for {len(self)} layers")
         return list(self._layers)[position]
@@ -176,7 +180,9 @@ class ModuleDict(_Container):
         try:
             return self._layers[name]
         except KeyError:
-            raise KeyError(f"ModuleDict: no module is named {name!r}, only {', '.join(map(repr, self._layers)) or 'none'}") from None
+            raise KeyError(
+                f"ModuleDict: no module is named {name!r}, only {', '.join(map(repr, self._layers)) or 'none'}"
+            ) from None
 
     def __setitem__(self, name: str, module: Module) -> None:
         _check_name(self, name, attribute=False)

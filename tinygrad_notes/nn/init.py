@@ -94,7 +94,12 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal, given that the number lies in [a, b]; the bounds are not in units of ``std``.
 
@@ -127,20 +132,33 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     ``param`` is the negative slope of leaky_relu (0.01).
     """
-    if nonlinearity in ("linear", "sigmoid", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"):
+    if nonlinearity in (
+        "linear",
+        "sigmoid",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+    ):
         return 1.0
     if nonlinearity == "leaky_relu":
         return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
     gains = {"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
     if nonlinearity not in gains:
-        raise ShapeError(f"calculate_gain: nonlinearity is {nonlinearity!r}, expected linear, sigmoid, tanh, relu, leaky_relu or selu")
+        raise ShapeError(
+            f"calculate_gain: nonlinearity is {nonlinearity!r}, expected linear, sigmoid, tanh, relu, leaky_relu or selu"
+        )
     return gains[nonlinearity]
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
     """Inputs that reach one output, and outputs that one input reaches: of a weight (out, in, *kernel)."""
     if tensor.ndim < 2:
-        raise ShapeError(f"fan in and fan out: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)")
+        raise ShapeError(
+            f"fan in and fan out: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)"
+        )
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
@@ -161,7 +179,11 @@ def _xavier_spread(tensor: Tensor, gain: float) -> float:
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Generator | None = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Uniform on ±gain √(3 / fan) (He et al. 2015, arXiv:1502.01852); ``a`` is the negative slope of leaky_relu."""
     bound = math.sqrt(3.0) * _kaiming_spread(tensor, a, mode, nonlinearity)
@@ -169,7 +191,11 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Generator | None = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal with standard deviation gain / √fan (He et al. 2015, arXiv:1502.01852)."""
     return normal_(tensor, 0.0, _kaiming_spread(tensor, a, mode, nonlinearity), generator)

@@ -68,7 +68,9 @@ class Module:
             self._forget(name)
         elif value is not None and (name in self._parameters or name in self._buffers):
             kind = "parameter" if name in self._parameters else "buffer"
-            raise DTypeError(f"{type(self).__name__}: {kind} {name!r} is {type(value).__name__}, expected a Tensor or None")
+            raise DTypeError(
+                f"{type(self).__name__}: {kind} {name!r} is {type(value).__name__}, expected a Tensor or None"
+            )
         elif isinstance(value, list | tuple | dict):
             _refuse_hidden_modules(self, name, value)
         object.__setattr__(self, name, value)
@@ -100,7 +102,9 @@ class Module:
         if tensor is not None and type(tensor) is not Tensor:
             raise DTypeError(f"register_buffer: {name} is {type(tensor).__name__}, expected a Tensor or None")
         if tensor is not None and tensor.node is not None and tensor.is_leaf:
-            raise GradientError(f"register_buffer: {name} requires a gradient, so it would be a parameter; register t.detach()")
+            raise GradientError(
+                f"register_buffer: {name} requires a gradient, so it would be a parameter; register t.detach()"
+            )
         if name not in self._buffers and hasattr(self, name):
             raise DTypeError(f"register_buffer: {type(self).__name__} has an attribute {name!r} already")
         self._buffers[name] = persistent
@@ -154,7 +158,9 @@ class Module:
         """This module and all modules below it; a shared one once."""
         return (module for _, module in self.named_modules())
 
-    def _named(self, own: Callable[[Module], Iterator[tuple[str, Tensor]]], prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor]]:
+    def _named(
+        self, own: Callable[[Module], Iterator[tuple[str, Tensor]]], prefix: str, recurse: bool
+    ) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, tensor in own(module):
@@ -213,7 +219,9 @@ class Module:
                 elif value.dtype.kind == "f" and tensor.dtype.kind != "f":
                     problems.append(f"{name} is {value.dtype}, expected {tensor.dtype}")
         if problems:
-            raise ShapeError(f"load_state_dict: the state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
+            raise ShapeError(
+                f"load_state_dict: the state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems)
+            )
         for name, value in values.items():
             target = own[name]
             target.data[...] = to_device(value, target.device)
@@ -325,7 +333,9 @@ class Module:
 def _refuse_hidden_modules(module: Module, name: str, value: Any) -> None:
     """A plain list of modules would silently be left out of parameters() and state_dict()."""
     items = value.values() if isinstance(value, dict) else value
-    if any(isinstance(item, Module) or (type(item) is Tensor and item.node is not None and item.is_leaf) for item in items):
+    if any(
+        isinstance(item, Module) or (type(item) is Tensor and item.node is not None and item.is_leaf) for item in items
+    ):
         kind = type(value).__name__
         raise DTypeError(
             f"{type(module).__name__}: {name} is a {kind} that holds modules or parameters, which a Module does not look "

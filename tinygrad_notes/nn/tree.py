@@ -53,6 +53,8 @@ def _joined(children: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]
         else:
             runs.append(([label], lines))
     return [
-        (labels[0], lines) if len(labels) == 1 else (f"{labels[0]}-{labels[-1]}", [f"{len(labels)} x {lines[0]}", *lines[1:]])
+        (labels[0], lines)
+        if len(labels) == 1
+        else (f"{labels[0]}-{labels[-1]}", [f"{len(labels)} x {lines[0]}", *lines[1:]])
         for labels, lines in runs
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_notes.ops.attention import scaled_dot_product_attention
 from tinygrad_notes.ops.convolution import col2im, conv2d, conv_transpose2d, im2col
 from tinygrad_notes.ops.creation import (
     arange,
@@ -72,8 +73,11 @@ from tinygrad_notes.ops.elementwise import (
 )
 from tinygrad_notes.ops.indexing import embedding, getitem, one_hot, scatter_add, take_along_axis
 from tinygrad_notes.ops.linalg import einsum, linear, matmul
+from tinygrad_notes.ops.loss import binary_cross_entropy_with_logits, cross_entropy, kl_div, l1_loss, mse_loss, nll_loss
+from tinygrad_notes.ops.normalization import batch_norm, layer_norm
 from tinygrad_notes.ops.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from tinygrad_notes.ops.random import dropout
+from tinygrad_notes.ops.recurrent import gru, gru_scan, lstm, lstm_scan, rnn, rnn_scan
 from tinygrad_notes.ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var
 from tinygrad_notes.ops.shape import (
     broadcast_to,

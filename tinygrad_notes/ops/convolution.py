@@ -68,8 +68,8 @@ def _steps(stride, padding, dilation):
 
 @op
 def conv2d_(x: Array, weight: Array, bias: Array | None, stride, padding, dilation, groups):
-    stride, padding, dilation = steps = _steps(stride, padding, dilation)
     _check_operands(x, weight, groups)
+    steps = _, padding, dilation = _steps(stride, padding, dilation)
     channels, outputs = x.shape[-3], weight.shape[0]
     if channels != weight.shape[1] * groups:
         raise ShapeError(
@@ -77,7 +77,9 @@ def conv2d_(x: Array, weight: Array, bias: Array | None, stride, padding, dilati
             f"{tuple(weight.shape)}, (out, in / groups, kh, kw), and groups {groups}"
         )
     if outputs % groups:
-        raise ShapeError(f"groups is {groups}, which does not divide the {outputs} outputs of weight {tuple(weight.shape)}")
+        raise ShapeError(
+            f"groups is {groups}, expected a divisor of the {outputs} outputs of weight {tuple(weight.shape)}"
+        )
     _check_bias(bias, outputs)
     check_fits(x.shape[-2:], weight.shape[2:], padding, dilation)
     ndim, size, kernel_size = x.ndim, x.shape[-2:], weight.shape[2:]
@@ -92,13 +94,16 @@ def conv2d_(x: Array, weight: Array, bias: Array | None, stride, padding, dilati
 
 @op
 def conv_transpose2d_(x: Array, weight: Array, bias: Array | None, stride, padding, dilation, groups, output_size):
-    stride, padding, dilation = steps = _steps(stride, padding, dilation)
     _check_operands(x, weight, groups)
+    steps = _steps(stride, padding, dilation)
     channels, outputs = x.shape[-3], weight.shape[1] * groups
     if channels != weight.shape[0]:
-        raise ShapeError(f"x has {channels} channels (shape {tuple(x.shape)}), expected {weight.shape[0]} for weight {tuple(weight.shape)}, (in, out / groups, kh, kw)")  # fmt: skip
+        raise ShapeError(
+            f"x has {channels} channels (shape {tuple(x.shape)}), expected {weight.shape[0]} for weight "
+            f"{tuple(weight.shape)}, (in, out / groups, kh, kw)"
+        )
     if channels % groups:
-        raise ShapeError(f"groups is {groups}, which does not divide the {channels} channels of x")
+        raise ShapeError(f"groups is {groups}, expected a divisor of the {channels} channels of x {tuple(x.shape)}")
     _check_bias(bias, outputs)
     ndim, kernel_size = x.ndim, weight.shape[2:]
     images, *others = as_floating(x, weight, bias)
@@ -147,8 +152,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
     y[n, o, r, s] = b[o] + Σ w[o, c, i, j] x[n, c, r·stride + i·dilation - padding, s·stride + j·dilation - padding]
     over the C/groups channels c of o's group and the kernel's offsets (i, j); outside x stands 0.
-    oh = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1. ``stride``, ``padding``, ``dilation``: an int, or two for
-    rows and columns. ``padding`` "valid" is 0; "same" makes oh = H at stride 1, the odd one on the right.
+    oh = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1. ``stride``, ``padding`` and ``dilation`` are an int, or
+    two for rows and columns. ``padding`` "valid" is 0; "same" makes oh = H at stride 1, the odd one on the right.
     """
     if isinstance(padding, str):
         x, padding = _padded(x, weight, stride, padding, dilation)
@@ -184,10 +189,11 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
              ((stride, "stride", 1), (padding, "padding", 0), (dilation, "dilation", 1))]  # fmt: skip
     extra = pair(output_padding, "conv_transpose2d: output_padding", 0)
     if any(e >= s for e, s in zip(extra, steps[0])):
-        raise ShapeError(f"conv_transpose2d: output_padding is {output_padding!r}, expected less than stride, {stride!r}")
+        raise ShapeError(f"conv_transpose2d: output_padding {output_padding!r} is not less than stride {stride!r}")
     if len(shape) in (3, 4) and 0 in shape[-2:]:
         raise ShapeError(f"conv_transpose2d: x has shape {shape}, expected at least one row and one column")
-    size = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 + e for n, k, s, p, d, e in zip(shape[-2:], kernel_size, *steps, extra))
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, steps[2])]
+    size = tuple((n - 1) * s - 2 * p + span + e for n, span, s, p, e in zip(shape[-2:], spans, *steps[:2], extra))
     if any(n < 1 for n in size):
         raise ShapeError(f"conv_transpose2d: the value would have size {size}: padding {steps[1]} cuts everything off")
     return conv_transpose2d_(x, weight, bias, *steps, groups, size)

@@ -49,7 +49,9 @@ def ones(shape: Any, dtype: Any = float32, device: str | None = None, requires_g
     return _made(np.ones(_shape(shape, "ones"), as_dtype(dtype)), device, requires_grad)
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def full(
+    shape: Any, fill_value: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """``fill_value`` everywhere, in its own dtype (float32 for a Python float) unless told otherwise."""
     value = to_array(fill_value, dtype)
     if value.size != 1:
@@ -57,7 +59,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: str | None = No
     return _made(np.full(_shape(shape, "full"), value.reshape(()), value.dtype), device, requires_grad)
 
 
-def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None) -> Tensor:
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """start, start + step, ... below ``stop``; ``arange(stop)`` starts at 0. Integers give int64, floats float32."""
     if step == 0:
         raise ShapeError("arange: step is 0")
@@ -67,7 +71,9 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     return _made(np.arange(start, stop, step, as_dtype(dtype)), device, False)
 
 
-def linspace(start: float, stop: float, num: int = 50, dtype: Any = float32, device: str | None = None, endpoint: bool = True) -> Tensor:
+def linspace(
+    start: float, stop: float, num: int = 50, dtype: Any = float32, device: str | None = None, endpoint: bool = True
+) -> Tensor:
     """``num`` numbers at equal distances from ``start`` to ``stop``, both included (or without ``stop``)."""
     if num < 0:
         raise ShapeError(f"linspace: num is {num}, expected at least 0")

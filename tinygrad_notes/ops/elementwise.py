@@ -82,7 +82,9 @@ def pow(a: Array, b: Array):
             lambda g, a, y: g * y * _log_of_base(a),
         )
     if not isinstance(b, int | float) and b.dtype.kind in "iu":
-        _refuse_reciprocal("i" if isinstance(a, int) else "f" if isinstance(a, float) else a.dtype.kind, bool(np.any(b < 0)))
+        _refuse_reciprocal(
+            "i" if isinstance(a, int) else "f" if isinstance(a, float) else a.dtype.kind, bool(np.any(b < 0))
+        )
     return (
         np.power(a, b),
         lambda g, a, b: g * b * where(b == 0, 1.0, a) ** (b - 1),
@@ -247,7 +249,9 @@ def relu(a: Array):
 @op(elementwise=True)
 def leaky_relu(a: Array, negative_slope=0.01):
     """a where a > 0, else ``negative_slope`` a. At 0 the derivative is the slope's."""
-    return np.where(np.greater(a, 0), a, np.multiply(a, negative_slope)), lambda g, a: where(a > 0, g, g * negative_slope)
+    return np.where(np.greater(a, 0), a, np.multiply(a, negative_slope)), lambda g, a: where(
+        a > 0, g, g * negative_slope
+    )
 
 
 def _gelu_in_small_ops(a, approximate):

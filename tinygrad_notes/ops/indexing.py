@@ -24,7 +24,9 @@ def _plain_part(part):
     if type(part) is Tensor:
         part = part.data
         if part.dtype.kind == "f":
-            raise DTypeError(f"index: a Tensor of {part.dtype}, expected integers or booleans; indices have no gradient")
+            raise DTypeError(
+                f"index: a Tensor of {part.dtype}, expected integers or booleans; indices have no gradient"
+            )
         return part
     if type(part) is list:
         return to_array(part) if part else np.zeros(0, int64)
@@ -110,7 +112,9 @@ def _address(array):
 def refuse_leaf(tensor, name):
     """A leaf that requires a gradient is not written on the tape: its gradient would be of the value before."""
     if tensor.node is not None and tensor.node.op is None and mode.get().record:
-        raise GradientError(f"{name}: a leaf that requires a gradient is not written in place while recording; use no_grad(), or a copy")
+        raise GradientError(
+            f"{name}: a leaf that requires a gradient is not written in place while recording; use no_grad(), or a copy"
+        )
 
 
 @op
@@ -145,7 +149,9 @@ def take_along_axis(a, indices, axis):
     try:
         common = list(np.broadcast_shapes(*beside))
     except ValueError:
-        raise ShapeError(f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they must broadcast") from None
+        raise ShapeError(
+            f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they must broadcast"
+        ) from None
     if beside[0] != common:
         a = broadcast_to(a, (*common[:axis], shape[axis], *common[axis:]))
     return take_along_axis_(a, np.broadcast_to(indices, (*common[:axis], indices.shape[axis], *common[axis:])), axis)

@@ -26,8 +26,12 @@ def matmul(a: Array, b: Array):
     rows, columns = a.ndim > 1, b.ndim > 1
     return (
         kernels.matmul(a, b),
-        lambda g, b: _product(_as_matrix(g, rows, columns), b.swapaxes(-1, -2) if columns else reshape(b, (1, -1)), rows, True),
-        lambda g, a: _product(a.swapaxes(-1, -2) if rows else reshape(a, (-1, 1)), _as_matrix(g, rows, columns), True, columns),
+        lambda g, b: _product(
+            _as_matrix(g, rows, columns), b.swapaxes(-1, -2) if columns else reshape(b, (1, -1)), rows, True
+        ),
+        lambda g, a: _product(
+            a.swapaxes(-1, -2) if rows else reshape(a, (-1, 1)), _as_matrix(g, rows, columns), True, columns
+        ),
     )
 
 
@@ -53,7 +57,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None):
     dx = g W, dW = gᵀx summed over the leading axes, db = Σ g.
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"x has shape {tuple(x.shape)}, weight {tuple(weight.shape)}, expected (..., in) and (out, in)")
+        raise ShapeError(
+            f"x has shape {tuple(x.shape)}, weight {tuple(weight.shape)}, expected (..., in) and (out, in)"
+        )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"bias has shape {tuple(bias.shape)}, expected {tuple(weight.shape[:1])}")
     floats = as_floating(x, weight, bias)
@@ -109,7 +115,9 @@ def _parse(subscripts, operands):
         if not all("a" <= c <= "z" or "A" <= c <= "Z" for c in letters):
             raise ShapeError(f"einsum: the term {term!r} of {subscripts!r} is not made of letters")
         if count < 0 or (count and "..." not in term):
-            raise ShapeError(f"einsum: the term {term!r} has {len(letters)} letters, its operand shape {tuple(operand.shape)}")
+            raise ShapeError(
+                f"einsum: the term {term!r} has {len(letters)} letters, its operand shape {tuple(operand.shape)}"
+            )
         longest = builtins.max(longest, count)
         terms[i] = term.replace("...", "".join(chr(ord("0") + j) for j in reversed(range(count))))
     digits = "".join(chr(ord("0") + j) for j in reversed(range(longest)))
@@ -157,7 +165,9 @@ def _joined(a_term, a, b_term, b, needed, sizes):
 
     def as_matrices(term, x, first, second):
         x = permute_dims(x, tuple(term.index(c) for c in [*batch, *first, *second]))
-        return reshape(x, (*(sizes[c] for c in batch), math.prod(sizes[c] for c in first), math.prod(sizes[c] for c in second)))
+        return reshape(
+            x, (*(sizes[c] for c in batch), math.prod(sizes[c] for c in first), math.prod(sizes[c] for c in second))
+        )
 
     product = matmul(as_matrices(a_term, a, rows, inner), as_matrices(b_term, b, inner, columns))
     letters = [*batch, *rows, *columns]

@@ -35,7 +35,12 @@ BINARY = {
     "or": elementwise.bitwise_or,
     "xor": elementwise.bitwise_xor,
 }
-UNARY = {"neg": elementwise.negative, "pos": elementwise.positive, "abs": elementwise.abs, "invert": elementwise.bitwise_invert}
+UNARY = {
+    "neg": elementwise.negative,
+    "pos": elementwise.positive,
+    "abs": elementwise.abs,
+    "invert": elementwise.bitwise_invert,
+}
 COMPARISONS = {
     "lt": elementwise.less,
     "le": elementwise.less_equal,
@@ -52,7 +57,11 @@ for _name, _op in (UNARY | COMPARISONS).items():
 
 def _equality(op: Callable[..., Any]) -> Callable[[Tensor, Any], Any]:
     def compare(self: Tensor, other: Any) -> Any:
-        if type(other) is Tensor or type(other) in DEVICES or isinstance(other, int | float | np.generic | list | tuple):
+        if (
+            type(other) is Tensor
+            or type(other) in DEVICES
+            or isinstance(other, int | float | np.generic | list | tuple)
+        ):
             return op(self, other)
         return NotImplemented  # None, strings and the like are simply not equal
 
@@ -145,7 +154,13 @@ def _matrix_transposed(self: Tensor) -> Tensor:
     return shape.matrix_transpose(self)
 
 
-for _name, _function in {"reshape": _reshape, "permute_dims": _permute_dims, "transpose": _transpose, "copy": _copy, "to": _to}.items():
+for _name, _function in {
+    "reshape": _reshape,
+    "permute_dims": _permute_dims,
+    "transpose": _transpose,
+    "copy": _copy,
+    "to": _to,
+}.items():
     _function.__name__ = _name
     setattr(Tensor, _name, _function)
     METHODS[_name] = _function
@@ -154,7 +169,14 @@ Tensor.T, Tensor.mT = property(_swapped), property(_matrix_transposed)  # type: 
 # ---------------------------------------------------------------------- NumPy's functions on Tensors
 
 # NumPy's names that are not the op's own.
-NUMPY_NAMES = {"true_divide": "divide", "power": "pow", "concatenate": "concat", "absolute": "abs", "mod": "remainder", "invert": "bitwise_invert"}
+NUMPY_NAMES = {
+    "true_divide": "divide",
+    "power": "pow",
+    "concatenate": "concat",
+    "absolute": "abs",
+    "mod": "remainder",
+    "invert": "bitwise_invert",
+}
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # the public functions by name, filled in by ops/__init__.py
 
 
@@ -167,7 +189,9 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
     """``np.exp(t)`` and ``array @ t`` are the ops of those names, so no gradient is lost."""
     function = _function_for(ufunc.__name__)
     if method != "__call__" or options or function is None:
-        return _without_gradient(ufunc if method == "__call__" else getattr(ufunc, method), inputs, options, ufunc.__name__)
+        return _without_gradient(
+            ufunc if method == "__call__" else getattr(ufunc, method), inputs, options, ufunc.__name__
+        )
     return function(*inputs)
 
 
@@ -183,7 +207,9 @@ def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any
     def plain(value: Any) -> Any:
         if type(value) is Tensor:
             if value.node is not None:
-                raise GradientError(f"numpy.{name} would lose the gradient of its operand; use an op of tinygrad_notes, or t.detach()")
+                raise GradientError(
+                    f"numpy.{name} would lose the gradient of its operand; use an op of tinygrad_notes, or t.detach()"
+                )
             return value.data
         if type(value) in (list, tuple):
             return type(value)(map(plain, value))

@@ -15,11 +15,11 @@ from tinygrad_notes.tensor import as_floating
 
 @op
 def max_pool2d(x: Array, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """The largest element of each window of x: (N, C, oh, ow), oh = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1.
+    """The largest element of each window of x: (N, C, oh, ow). The first of equals, or first NaN, gets the gradient.
 
-    Sizes are ints, or two for rows and columns; ``stride`` None is ``kernel_size``. Padding never wins and is at most
-    half the kernel. ``ceil_mode`` rounds oh up. The first of equal elements, or the first NaN, gets the gradient.
-    With ``return_indices`` also where it stands in its plane, row·W + column (int32).
+    oh = ⌊(H + 2 padding - dilation (kh - 1) - 1) / stride⌋ + 1, rounded up with ``ceil_mode``. Sizes are ints, or two
+    for rows and columns; ``stride`` None is ``kernel_size``. Padding never wins and is at most half the kernel. With
+    ``return_indices`` also where each maximum stands in its plane, row·W + column (int32).
     """
     window = kernel, step, pads, dilated = *_window(x, kernel_size, stride, padding), pair(dilation, "dilation", 1)
     check_fits(x.shape[-2:], kernel, pads, dilated)
@@ -123,4 +123,7 @@ def _check_seen(size, window, ceil_mode):
         starts = [start for start in range(-p, last - p + 1, s) if start < n]
         places = np.add.outer(starts, np.arange(k) * d)
         if not ((places >= 0) & (places < n)).any(axis=1).all():
-            raise ShapeError(f"a window with kernel_size {window[0]}, dilation {window[3]} and padding {window[2]} sees no element of a plane of size {tuple(size)}")  # fmt: skip
+            raise ShapeError(
+                f"a window with kernel_size {window[0]}, dilation {window[3]} and padding {window[2]} sees nothing "
+                f"but padding on a plane of size {tuple(size)}"
+            )

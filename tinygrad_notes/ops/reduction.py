@@ -73,7 +73,10 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
     centred = x - x.sum(axis=axis, keepdims=True) / (count or 1)
     total = np.square(centred).sum(axis=axis, keepdims=keepdims)
     value = total / divisor if divisor > 0 else total * np.nan
-    return value, lambda g, a: reshape(g, kept) * ((a - mean(a, axis, True)) * (2.0 / divisor if divisor > 0 else np.nan))
+    return (
+        value,
+        lambda g, a: reshape(g, kept) * ((a - mean(a, axis, True)) * (2.0 / divisor if divisor > 0 else np.nan)),
+    )
 
 
 def std(a, axis=None, correction=0, keepdims=False):
@@ -159,7 +162,9 @@ def _softmax_part(g, a, y, kept):
 @op
 def cumsum(a: Array, axis=-1):
     """Running sums along ``axis``. The gradient is the running sum from the other end."""
-    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: flip(cumsum(flip(g, axis), axis), axis)
+    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: flip(
+        cumsum(flip(g, axis), axis), axis
+    )
 
 
 def norm(a, ord=2, axis=None, keepdims=False):

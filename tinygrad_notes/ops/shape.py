@@ -128,7 +128,9 @@ def concat(arrays: Arrays, axis=0):
     before = (slice(None),) * (axis % arrays[0].ndim if arrays[0].ndim else 0)
     ends = np.cumsum([x.shape[axis] for x in arrays]).tolist() if arrays[0].ndim else []
     starts = [0, *ends[:-1]]
-    return np.concatenate(arrays, axis), lambda g: tuple(g[(*before, slice(start, end))] for start, end in zip(starts, ends))
+    return np.concatenate(arrays, axis), lambda g: tuple(
+        g[(*before, slice(start, end))] for start, end in zip(starts, ends)
+    )
 
 
 @op

@@ -1,4 +1,4 @@
-"""The arguments that convolution and pooling share: sizes for two spatial axes, images with and without a batch axis."""
+"""Arguments of convolution and pooling: sizes for two spatial axes, images with and without a batch axis."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from tinygrad_notes.tensor import Tensor
 
 def pair(value, name, least):
     """An int, or two of them, each at least ``least``, as a tuple of two."""
-    if isinstance(value, list | tuple):
-        sizes = value
-    else:
-        sizes = (value, value)
+    sizes = value if isinstance(value, list | tuple) else (value, value)
     if len(sizes) != 2:
         raise ShapeError(f"{name} is {value!r}, expected an integer or two, for rows and columns")
     if any(isinstance(n, bool | Tensor) or not hasattr(n, "__index__") for n in sizes):

@@ -81,7 +81,9 @@ class Report:
             else:
                 note = "" if c.error <= self.tolerance else "  <-- wrong"
             if note or len(self.checks) <= 40:
-                lines.append(f"  {c.name:<{width}} {c.shape!s:>18}  analytic {c.analytic: .10e}  numeric {c.numeric: .10e}  error {c.error:.1e} {note}".rstrip())
+                lines.append(
+                    f"  {c.name:<{width}} {c.shape!s:>18}  analytic {c.analytic: .10e}  numeric {c.numeric: .10e}  error {c.error:.1e} {note}".rstrip()
+                )
         return "\n".join(lines)
 
 
@@ -178,7 +180,9 @@ def _flat(values: Any) -> list[Tensor]:
     return [t for value in values for t in _flat(value)] if isinstance(values, list | tuple) else []
 
 
-def _gradient_objective(scalar: Callable[[], Tensor], leaves: list[Tensor], rng: np.random.Generator) -> Callable[[], Tensor]:
+def _gradient_objective(
+    scalar: Callable[[], Tensor], leaves: list[Tensor], rng: np.random.Generator
+) -> Callable[[], Tensor]:
     """The gradients of ``scalar``, weighted at random and summed."""
     weights = [rng.standard_normal(leaf.shape) for leaf in leaves]
 
@@ -220,7 +224,9 @@ def _direction(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return d / math.sqrt(float((d * d).sum()))
 
 
-def _check(value: Callable[[], float], name: str, leaf: Tensor, gradient: np.ndarray, direction: np.ndarray, tolerance: float) -> Check:
+def _check(
+    value: Callable[[], float], name: str, leaf: Tensor, gradient: np.ndarray, direction: np.ndarray, tolerance: float
+) -> Check:
     analytic = float((gradient * direction).sum())
     floor = 1e-3 * math.sqrt(float((gradient * gradient).sum()))
     original = leaf.data.copy()
@@ -262,7 +268,9 @@ def _is_kink(at: Callable[[float], float], analytic: float) -> bool:
 # ---------------------------------------------------------------------- ops
 
 
-def _check_samples(function: Any, inputs: Sequence[Any], order: int, directions: int, tolerance: float, seed: int) -> Report:
+def _check_samples(
+    function: Any, inputs: Sequence[Any], order: int, directions: int, tolerance: float, seed: int
+) -> Report:
     op = REGISTRY.get(function) if isinstance(function, str) else getattr(function, "op", function)
     if op is None:
         raise DTypeError(f"gradcheck: there is no op {function!r}; see tn.REGISTRY")

@@ -55,7 +55,13 @@ COMPARISONS = {
     "logical_or": np.logical_or,
     "logical_xor": np.logical_xor,
 }
-SHAPES = {"": ((2, 3), (2, 3)), "broadcast": ((3, 1), (1, 2)), "scalar": ((), (2, 2)), "new axis": ((2,), (3, 2)), "empty": ((0, 2), (1, 2))}
+SHAPES = {
+    "": ((2, 3), (2, 3)),
+    "broadcast": ((3, 1), (1, 2)),
+    "scalar": ((), (2, 2)),
+    "new axis": ((2,), (3, 2)),
+    "empty": ((0, 2), (1, 2)),
+}
 
 
 def _binary() -> list[Sample]:
@@ -74,7 +80,13 @@ def _binary() -> list[Sample]:
         sample("pow", np.array([0.0, 1.5, -2.0]), label="to zero", call=lambda a: a**0, reference=np.ones_like),
         sample("pow", positive(1, 3), label="of a number", call=lambda b: 2.0**b, reference=lambda b: 2.0**b),
         sample("remainder", x, label="negative", call=lambda a: a % -0.7, reference=lambda a: np.mod(a, -0.7)),
-        sample("maximum", x, label="with a number", call=lambda a: maximum(a, 0.03), reference=lambda a: np.maximum(a, 0.03)),
+        sample(
+            "maximum",
+            x,
+            label="with a number",
+            call=lambda a: maximum(a, 0.03),
+            reference=lambda a: np.maximum(a, 0.03),
+        ),
         sample("multiply", x[::-2], label="negative stride", call=lambda a: a * a, reference=lambda a: a * a),
     ]
     return samples

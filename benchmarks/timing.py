@@ -1,0 +1,119 @@
+"""Fair timing on a shared machine: two libraries in one process, in turns, and the ratio inside each round."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Case:
+    """One line of a table: medians in microseconds, and the median of ours / theirs inside a round."""
+
+    name: str
+    ours: float
+    theirs: float
+    ratio: float
+    lowest: float
+    highest: float
+    target: float | None = None
+    threads: int = 1
+
+    @property
+    def met(self) -> bool:
+        return self.target is None or self.ratio <= self.target
+
+
+def interleaved(
+    name: str, ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, target: float | None = None, rounds: int = 25
+) -> Case:
+    """Blocks of ``calls`` of each in turn, ``rounds`` times, one unmeasured call before each block."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for function in (ours, theirs):
+        for _ in range(3):
+            function()
+    for _ in range(rounds):
+        for function, measured in zip((ours, theirs), times):
+            function()
+            start = time.perf_counter_ns()
+            for _ in range(calls):
+                function()
+            measured.append((time.perf_counter_ns() - start) / calls / 1e3)
+    return case_of(name, times[0], times[1], target)
+
+
+def case_of(name: str, ours: list[float], theirs: list[float], target: float | None = None, threads: int = 1) -> Case:
+    """A case from the times of each round."""
+    ratios = sorted(a / b for a, b in zip(ours, theirs))
+    low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]
+    return Case(name, statistics.median(ours), statistics.median(theirs), statistics.median(ratios), low, high, target, threads)
+
+
+def table(cases: list[Case], title: str) -> str:
+    """The cases as text."""
+    lines = [title, f"{'case':<44} {'ours µs':>10} {'torch µs':>10} {'ratio':>6}  {'quartiles':>11}  target"]
+    for c in cases:
+        target = "" if c.target is None else f"{c.target:.2f} {'met' if c.met else 'MISSED'}"
+        lines.append(f"{c.name:<44} {c.ours:>10.2f} {c.theirs:>10.2f} {c.ratio:>6.2f}  {c.lowest:.2f} - {c.highest:.2f}  {target}".rstrip())
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and what: processor, versions, commit."""
+    processor = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        processor = next((line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), processor)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    torch = sys.modules.get("torch")
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": getattr(torch, "__version__", None),
+        "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
+    }
+
+
+def save(path: str | None, cases: list[Case], **more: Any) -> None:
+    """Write the cases as JSON with the machine's description; ``-`` is standard output."""
+    if path:
+        text = json.dumps({"machine": machine(), **more, "cases": [asdict(c) for c in cases]}, indent=2)
+        if path == "-":
+            print(text)
+        else:
+            Path(path).write_text(text + "\n")
+
+
+def require_torch() -> Any:
+    """PyTorch in the version that the figures are compared with."""
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("this benchmark compares with PyTorch: pip install 'torch==2.13.0'") from None
+    if torch.__version__.split("+")[0] != "2.13.0":
+        print(f"note: PyTorch is {torch.__version__}, the targets were set against 2.13.0", file=sys.stderr)
+    torch.set_float32_matmul_precision("highest")
+    return torch
+
+
+def with_threads(threads: int, module: str, arguments: list[str]) -> None:
+    """Start this benchmark again with that many BLAS threads: the libraries read the number when they are loaded."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    if any(os.environ.get(name) != str(threads) for name in names):
+        environment = os.environ | {name: str(threads) for name in names}
+        raise SystemExit(subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode)

@@ -1,0 +1,56 @@
+"""Transforms of image batches: random shifts, enlargement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.data.dataset import as_generator
+from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.tensor import Tensor, to_array, wrap
+
+
+def random_shift(
+    images: Any, pixels: int, fill: float = 0.0, generator: np.random.Generator | int | None = None
+) -> Tensor:
+    """Each image of (batch, channels, height, width) moved at random by up to ``pixels`` in both directions.
+
+    What moves in from outside is ``fill``. Every one of the (2 ``pixels`` + 1)² shifts is equally likely.
+    """
+    array = to_array(images)
+    if array.ndim != 4:
+        raise ShapeError(
+            f"random_shift: images have shape {tuple(array.shape)}, expected (batch, channels, height, width)"
+        )
+    if pixels < 0:
+        raise ShapeError(f"random_shift: pixels is {pixels}, expected at least 0")
+    n, _, height, width = array.shape
+    padded = np.pad(array, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    down, right = as_generator(generator).integers(0, 2 * pixels + 1, size=(2, n))
+    return wrap(windows[np.arange(n), :, down, right])
+
+
+def enlarge(images: np.ndarray, factor: int) -> np.ndarray:
+    """Bilinear enlargement of the last two axes by a whole ``factor``.
+
+    Pixels are areas, so the centre of target pixel i lies at (i + ½) / ``factor`` - ½ in the source; beyond the outer
+    centres the border value goes on. Rows and columns are interpolated one after the other, each by a matrix product.
+    """
+    if factor < 1:
+        raise ShapeError(f"enlarge: factor is {factor}, expected at least 1")
+    rows, columns = (_interpolation(size, factor).astype(images.dtype) for size in images.shape[-2:])
+    return rows @ images @ columns.T
+
+
+def _interpolation(size: int, factor: int) -> np.ndarray:
+    """The (size · factor, size) matrix whose rows hold the two weights of each target pixel."""
+    position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+    left = np.floor(position).astype(np.int64)
+    right = np.minimum(left + 1, size - 1)
+    matrix = np.zeros((size * factor, size))
+    target = np.arange(size * factor)
+    matrix[target, left] += 1 - (position - left)
+    matrix[target, right] += position - left
+    return matrix

@@ -1,0 +1,148 @@
+"""Normalisation: batch_norm over the batch, layer_norm over each example.
+
+Both are y = (x - mean) / √(variance + eps) · weight + bias, with the biased variance, over different axes. Their
+kernels give first derivatives; the same formula in small ops is what higher ones come from.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinygrad_notes import kernels
+from tinygrad_notes.errors import GradientError, ShapeError
+from tinygrad_notes.ops.elementwise import sqrt, square
+from tinygrad_notes.ops.reduction import mean
+from tinygrad_notes.ops.shape import as_shape, reshape
+from tinygrad_notes.registry import Array, op
+from tinygrad_notes.tape import mark_written
+from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
+
+
+def _normalized(x, axes, eps):
+    centred = x - mean(x, axes, True)
+    return centred / sqrt(mean(square(centred), axes, True) + eps)
+
+
+def _scaled(y, weight, bias, shape):
+    """y · weight + bias, either of which may be missing, laid out as ``shape``."""
+    if weight is not None:
+        y = y * reshape(weight, shape)
+    return y if bias is None else y + reshape(bias, shape)
+
+
+def _channels(shape):
+    """The shape in which a vector of channels lies along axis 1."""
+    return (1, shape[1]) + (1,) * (len(shape) - 2)
+
+
+# ---------------------------------------------------------------------- over the batch
+
+
+def _batch_norm_in_small_ops(x, weight, bias, eps, observe):
+    return _scaled(_normalized(x, (0, *range(2, x.ndim)), eps), weight, bias, _channels(x.shape))
+
+
+@op(composite=_batch_norm_in_small_ops)
+def batch_norm_(x: Array, weight: Array | None, bias: Array | None, eps, observe):
+    """Batch normalisation by the statistics of the batch, of which ``observe(mean, biased variance)`` is told."""
+    y, mean, rstd = kernels.batch_norm(*as_floating(x, weight, bias), eps)
+    if observe is not None:
+        observe(mean, np.maximum(1 / (rstd * rstd) - eps, 0))
+    return y, lambda g, x, weight: kernels.batch_norm_grad(*as_floating(g, x, weight), mean, rstd)
+
+
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """(x - mean) / √(variance + eps) · weight + bias for each channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+    x (N, C, ...); ``weight``, ``bias``, ``running_mean``, ``running_var`` (C,). In ``training``, mean and biased
+    variance are those of the batch and all trailing axes, and the running buffers (arrays, or Tensors without a
+    gradient; None: not kept) are moved towards them in place: buffer = (1 - momentum) buffer + momentum · statistic,
+    with the unbiased variance. Else the buffers themselves are the statistics. A batch with fewer than two values for
+    each channel has no variance to train on: ShapeError.
+    """
+    x = x if type(x) is Tensor else wrap(to_array(x))
+    shape = x.shape
+    if len(shape) < 2:
+        raise ShapeError(f"batch_norm: x has shape {shape}, expected (N, C, ...)")
+    running_mean, running_var = (
+        _buffer(b, n) for b, n in ((running_mean, "running_mean"), (running_var, "running_var"))
+    )
+    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, vector in vectors.items():
+        if vector is not None and tuple(as_shape(vector)) != (shape[1],):
+            raise ShapeError(
+                f"batch_norm: {name} has shape {tuple(as_shape(vector))}, expected ({shape[1]},) for x {shape}"
+            )
+    if not training:
+        return _by_running_statistics(x, running_mean, running_var, weight, bias, eps)
+    count = math.prod(shape) // shape[1] if shape[1] else 2
+    if count < 2:
+        raise ShapeError(
+            f"batch_norm: x has shape {shape}, expected more than one value for each channel when training"
+        )
+
+    def observe(mean, variance):
+        for buffer, statistic in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
+            if buffer is not None:
+                buffer *= 1 - momentum
+                buffer += (momentum * statistic).astype(buffer.dtype)
+                mark_written(buffer)
+
+    return batch_norm_(x, weight, bias, eps, observe if running_mean is not None or running_var is not None else None)
+
+
+def _buffer(buffer, name):
+    """The array of a running statistic."""
+    if type(buffer) is not Tensor:
+        return buffer if buffer is None or hasattr(buffer, "dtype") else to_array(buffer)
+    if buffer.node is not None:
+        raise GradientError(f"batch_norm: {name} requires a gradient, expected a buffer that is written in place")
+    return buffer.data
+
+
+def _by_running_statistics(x, running_mean, running_var, weight, bias, eps):
+    if running_mean is None or running_var is None:
+        raise ShapeError(
+            "batch_norm: running_mean and running_var are the statistics when training is False, but one is None"
+        )
+    dtype = as_floating(x.data).dtype
+    shape = _channels(x.shape)
+    scale = (1 / np.sqrt(running_var + eps)).astype(dtype).reshape(shape)
+    if weight is not None:
+        scale = scale * reshape(weight, shape)
+    return _scaled((x - running_mean.astype(dtype).reshape(shape)) * scale, None, bias, shape)
+
+
+# ---------------------------------------------------------------------- over each example
+
+
+def _layer_norm_in_small_ops(x, weight, bias, eps, axes_count):
+    return _scaled(_normalized(x, tuple(range(-axes_count, 0)), eps), weight, bias, x.shape[x.ndim - axes_count :])
+
+
+@op(composite=_layer_norm_in_small_ops)
+def layer_norm_(x: Array, weight: Array | None, bias: Array | None, eps, axes_count):
+    """Layer normalisation over the last ``axes_count`` axes."""
+    y, mean, rstd = kernels.layer_norm(*as_floating(x, weight, bias), eps, axes_count)
+    return y, lambda g, x, weight: kernels.layer_norm_grad(*as_floating(g, x, weight), mean, rstd, axes_count)
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """(x - mean) / √(variance + eps) · weight + bias over the last axes (Ba et al. 2016, arXiv:1607.06450).
+
+    ``normalized_shape``: the sizes of those axes, an int for one; ``weight`` and ``bias`` have that shape.
+    """
+    normalized_shape = (
+        (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
+    )
+    shape = tuple(as_shape(x))
+    if not normalized_shape or shape[-len(normalized_shape) :] != normalized_shape:
+        raise ShapeError(
+            f"layer_norm: normalized_shape is {normalized_shape}, x has shape {shape}, which must end with it"
+        )
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and tuple(as_shape(vector)) != normalized_shape:
+            raise ShapeError(f"layer_norm: {name} has shape {tuple(as_shape(vector))}, expected {normalized_shape}")
+    return layer_norm_(x, weight, bias, eps, len(normalized_shape))

@@ -1,0 +1,77 @@
+"""Clipping of gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes import kernels
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.tape import mark_written
+from tinygrad_notes.tensor import Tensor, wrap
+
+
+def _gradients(parameters: Iterable[Tensor] | Tensor, name: str) -> list[Tensor]:
+    """The gradients there are. One left by create_graph is replaced by a copy: its history must not be written."""
+    gradients = []
+    for i, parameter in enumerate([parameters] if type(parameters) is Tensor else parameters):
+        if type(parameter) is not Tensor:
+            raise DTypeError(f"{name}: parameter {i} is {type(parameter).__name__}, expected a Tensor")
+        if parameter.grad is not None:
+            if parameter.grad.node is not None:
+                parameter.grad = wrap(parameter.grad.data.copy())
+            gradients.append(parameter.grad)
+    return gradients
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), in place, and return their norm before that.
+
+    The norm is that of all their elements together: Euclidean, or of order ``norm_type``. One that is NaN or inf raises
+    GradientError with ``error_if_nonfinite``, before anything is changed; else it makes the gradients NaN or 0, as
+    PyTorch does (Pascanu et al. 2013, arXiv:1211.5063).
+    """
+    if not max_norm >= 0:
+        raise ShapeError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
+    if not norm_type > 0:
+        raise ShapeError(f"clip_grad_norm_: norm_type is {norm_type}, expected a number above 0 or inf")
+    gradients = _gradients(parameters, "clip_grad_norm_")
+    if not gradients:
+        return wrap(np.zeros((), np.float32))
+    arrays = [gradient.data for gradient in gradients]
+    norm = _norm(arrays, float(norm_type))
+    size = float(norm)
+    if error_if_nonfinite and not math.isfinite(size):
+        raise GradientError(
+            f"clip_grad_norm_: the norm of the gradients is {size}; with error_if_nonfinite nothing was changed"
+        )
+    scale = max_norm / (size + 1e-6)
+    if not scale >= 1:  # NaN too
+        for array in arrays:
+            array *= scale
+            mark_written(array)
+    return wrap(np.asarray(norm) if isinstance(norm, np.generic) else norm)
+
+
+def _norm(arrays: list[Any], order: float) -> Any:
+    if order == 2:
+        return kernels.global_norm(arrays)
+    if order == math.inf:
+        sizes = [np.max(np.abs(array), initial=0) for array in arrays]
+        return np.max(np.stack(sizes)).astype(arrays[0].dtype)
+    total = sum(np.sum(np.abs(array.astype(np.float64)) ** order) for array in arrays)
+    return (total ** (1 / order)).astype(arrays[0].dtype)
+
+
+def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
+    """Hold every element of the gradients between -``clip_value`` and ``clip_value``, in place."""
+    if not clip_value >= 0:
+        raise ShapeError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
+    for gradient in _gradients(parameters, "clip_grad_value_"):
+        np.clip(gradient.data, -clip_value, clip_value, out=gradient.data)
+        mark_written(gradient.data)

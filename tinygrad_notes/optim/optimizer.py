@@ -1,0 +1,214 @@
+"""Optimizer: groups of parameters with their settings, and the state that a method keeps for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.tape import enable_grad, mark_written
+from tinygrad_notes.tensor import Tensor, to_array, to_device, wrap
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """What optimisers share. A subclass lists its per-parameter state in ``slots`` and defines ``update``.
+
+    ``counters``: those of the slots that are whole numbers; the others are arrays of the parameter's shape.
+
+    ``param_groups``: dicts with ``"params"`` and the settings of these parameters, to be read and changed at any time.
+    """
+
+    slots: tuple[str, ...] = ()
+    counters: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]):
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        self._slots: list[
+            dict[str, list[Any]]
+        ] = []  # for each group and slot: one value per parameter, None before its first step
+        name = type(self).__name__
+        if isinstance(params, Tensor | Mapping):
+            raise DTypeError(
+                f"{name}: params is a {type(params).__name__}, expected a list of Tensors or of groups (dicts)"
+            )
+        given = list(params)
+        if not given:
+            raise ShapeError(f"{name}: there are no parameters")
+        if not any(isinstance(entry, Mapping) for entry in given):
+            given = [{"params": given}]
+        for entry in given:
+            if not isinstance(entry, Mapping):
+                raise DTypeError(f"{name}: params mixes groups (dicts) and {type(entry).__name__}, expected one kind")
+            self.add_param_group(entry)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Take more parameters: ``{"params": [...], "lr": ...}``; settings that are not given are the defaults."""
+        name = type(self).__name__
+        if "params" not in group:
+            raise ShapeError(f"{name}: a group has no entry 'params', only {sorted(group)}")
+        unknown = sorted(set(group) - {"params", "initial_lr", *self.defaults})
+        if unknown:
+            raise ShapeError(f"{name}: a group sets {unknown}, expected settings of {sorted(self.defaults)}")
+        params = [group["params"]] if type(group["params"]) is Tensor else list(group["params"])
+        if not params:
+            raise ShapeError(f"{name}: a group has no parameters")
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        for i, parameter in enumerate(params):
+            if type(parameter) is not Tensor:
+                raise DTypeError(f"{name}: parameter {i} is {type(parameter).__name__}, expected a Tensor")
+            if parameter.node is None:
+                raise GradientError(
+                    f"{name}: parameter {i}, of shape {parameter.shape}, requires no gradient; leave frozen ones out"
+                )
+            if not parameter.is_leaf:
+                raise GradientError(f"{name}: parameter {i} was made by {parameter.node.name}; only leaves are trained")
+            if id(parameter) in known:
+                raise ShapeError(f"{name}: parameter {i}, of shape {parameter.shape}, is given twice")
+            known.add(id(parameter))
+        settings = {**self.defaults, **{key: value for key, value in group.items() if key != "params"}}
+        self.check(settings)
+        self.param_groups.append({"params": params, **settings})
+        self._slots.append({slot: [None] * len(params) for slot in self.slots})
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that make no sense."""
+        check_least(self, settings, lr=0.0, weight_decay=0.0)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with zeros in place."""
+        for group in self.param_groups:
+            if set_to_none:
+                for parameter in group["params"]:
+                    parameter.grad = None
+            else:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad.data[...] = 0
+                        mark_written(parameter.grad.data)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change the parameters that have a gradient, in place. ``closure`` computes loss and gradients before."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group, slots in zip(self.param_groups, self._slots):
+            parameters, gradients, chosen = [], [], []
+            for i, parameter in enumerate(group["params"]):
+                gradient = parameter.grad
+                if gradient is not None:
+                    parameters.append(parameter.data)
+                    gradients.append(gradient.data)
+                    chosen.append(i)
+            if chosen:
+                self.update(group, slots, chosen, parameters, gradients)
+                for array in parameters:
+                    mark_written(array)
+        return loss
+
+    def update(
+        self, group: Group, slots: dict[str, list[Any]], chosen: list[int], parameters: list[Any], gradients: list[Any]
+    ) -> None:
+        """One step for the parameters ``chosen`` of a group, in place; ``slots`` holds a value per parameter of the group."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """``"state"``: what is kept for each parameter, by its number over all groups (Tensors that share the memory, and
+        numbers); ``"param_groups"``: the settings, with numbers for the parameters. Names and layout are PyTorch's."""
+        state, groups, start = {}, [], 0
+        for group, slots in zip(self.param_groups, self._slots):
+            count = len(group["params"])
+            for i in range(count):
+                kept = {slot: _as_tensor(values[i]) for slot, values in slots.items() if values[i] is not None}
+                if kept:
+                    state[start + i] = kept
+            settings = {key: value for key, value in group.items() if key != "params"}
+            groups.append({**settings, "params": list(range(start, start + count))})
+            start += count
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict``, which is copied. What does not fit raises ShapeError and changes nothing."""
+        name = type(self).__name__
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise ShapeError(f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups'")
+        groups = state_dict["param_groups"]
+        given, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        if given != own:
+            raise ShapeError(f"{name}.load_state_dict: the state is of groups of {given} parameters, expected {own}")
+        settings = []
+        for saved, group in zip(groups, self.param_groups):
+            known = {key: saved[key] for key in saved if key in group and key != "params"}
+            known |= {"initial_lr": saved["initial_lr"]} if "initial_lr" in saved else {}
+            missing = sorted(set(self.defaults) - set(known))
+            if missing:
+                raise ShapeError(f"{name}.load_state_dict: a group lacks {missing}")
+            settings.append({**known, **{key: tuple(v) for key, v in known.items() if isinstance(v, list)}})
+            self.check(settings[-1])
+        entries = {int(number): kept for number, kept in state_dict["state"].items()}
+        unexpected = sorted(set(entries) - set(range(sum(own))))
+        if unexpected:
+            raise ShapeError(
+                f"{name}.load_state_dict: there is state for parameters {unexpected}, expected 0 to {sum(own) - 1}"
+            )
+        fresh, number = [], 0
+        for group in self.param_groups:
+            slots: dict[str, list[Any]] = {slot: [] for slot in self.slots}
+            for parameter in group["params"]:
+                kept = entries.get(number, {})
+                _check_slots(kept, self.slots, f"{name}.load_state_dict: state of parameter {number}")
+                for slot in self.slots:
+                    what, value = f"{name}.load_state_dict: {slot} of parameter {number}", kept.get(slot)
+                    if value is not None:
+                        value = (
+                            int(to_array(value).item()) if slot in self.counters else _fitted(value, parameter, what)
+                        )
+                    slots[slot].append(value)
+                number += 1
+            fresh.append(slots)
+        for group, values in zip(self.param_groups, settings):
+            group.update(values)
+        self._slots = fresh
+
+    def __repr__(self) -> str:
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            count = sum(p.size for p in group["params"])
+            settings = ", ".join(f"{key}={value}" for key, value in group.items() if key != "params")
+            lines.append(f"  group {i}: {settings}  # {len(group['params'])} Tensors, {count:,} parameters")
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _as_tensor(value: Any) -> Any:
+    return value if isinstance(value, int | float) else wrap(value)
+
+
+def _check_slots(kept: Mapping[str, Any], slots: tuple[str, ...], what: str) -> None:
+    present = {key for key, value in kept.items() if value is not None}
+    if present and present != set(slots):
+        raise ShapeError(f"{what} has {sorted(present)}, expected {sorted(slots)}")
+
+
+def _fitted(value: Any, parameter: Tensor, what: str) -> Any:
+    """A copy of a saved value, in the dtype and on the device of its parameter."""
+    array = to_array(value, copy=True)
+    if array.shape != parameter.shape:
+        raise ShapeError(f"{what} has shape {tuple(array.shape)}, expected {parameter.shape}")
+    return to_device(array.astype(parameter.dtype, copy=False), parameter.device)
+
+
+def check_least(optimizer: Optimizer, settings: Mapping[str, Any], **least: float) -> None:
+    """Each named setting is a finite number of at least the given one."""
+    for name, low in least.items():
+        value = settings[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) and not hasattr(value, "__float__"):
+            raise DTypeError(f"{type(optimizer).__name__}: {name} is {value!r}, expected a number")
+        if not low <= float(value) < float("inf"):
+            raise ShapeError(
+                f"{type(optimizer).__name__}: {name} is {value!r}, expected a finite number of at least {low:g}"
+            )

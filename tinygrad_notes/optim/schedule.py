@@ -1,0 +1,172 @@
+"""Learning rates that change with the step, each given by its formula.
+
+A schedule sets the learning rate of every group when it is made, for step 0, and at each call of :meth:`Schedule.step`,
+made after the optimiser's own. The rate depends on the number of the step alone, so a resumed schedule goes on with the
+very same numbers. ``base`` is the rate that a group was made with (its entry ``"initial_lr"``).
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.optim.optimizer import Optimizer
+
+
+class Schedule:
+    """What schedules share. A subclass defines ``rate``. ``last_epoch`` is the number of the current step."""
+
+    def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise DTypeError(f"{type(self).__name__}: optimizer is {type(optimizer).__name__}, expected an Optimizer")
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = 0
+        self._set()
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        """The learning rate at ``step`` of the group numbered ``group``, whose initial one is ``base``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define rate")
+
+    def step(self) -> None:
+        """Go to the next step."""
+        self.last_epoch += 1
+        self._set()
+
+    def _set(self) -> None:
+        for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
+            group["lr"] = self.rate(base, self.last_epoch, i)
+
+    def get_last_lr(self) -> list[float]:
+        """The current learning rate of every group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the step and the initial rates. What a schedule was made with is not in it."""
+        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from ``state_dict``, and set the learning rates of its step."""
+        if not {"last_epoch", "base_lrs"} <= set(state_dict):
+            raise ShapeError(
+                f"{type(self).__name__}.load_state_dict: expected 'last_epoch' and 'base_lrs', got {sorted(state_dict)}"
+            )
+        if len(state_dict["base_lrs"]) != len(self.base_lrs):
+            raise ShapeError(
+                f"{type(self).__name__}.load_state_dict: the state is of {len(state_dict['base_lrs'])} groups, expected {len(self.base_lrs)}"
+            )
+        self.last_epoch, self.base_lrs = int(state_dict["last_epoch"]), [float(base) for base in state_dict["base_lrs"]]
+        self._set()
+
+
+def _at_least(value: Any, least: float, name: str) -> Any:
+    if not value >= least:
+        raise ShapeError(f"{name} is {value!r}, expected at least {least}")
+    return value
+
+
+class LambdaLR(Schedule):
+    """base · f(step), with one function for all groups or a list of one for each."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]):
+        groups = len(optimizer.param_groups)
+        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        if len(self.lr_lambdas) != groups:
+            raise ShapeError(f"LambdaLR: there are {len(self.lr_lambdas)} functions for {groups} groups")
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        return base * self.lr_lambdas[group](step)
+
+
+class StepLR(Schedule):
+    """base · gamma^⌊step / step_size⌋."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
+        self.step_size, self.gamma = _at_least(step_size, 1, "StepLR: step_size"), gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        return base * self.gamma ** (step // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """base · gamma^(how many of ``milestones`` are at or before the step)."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        return base * self.gamma ** bisect.bisect_right(self.milestones, step)
+
+
+class ExponentialLR(Schedule):
+    """base · gamma^step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float):
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        return base * self.gamma**step
+
+
+class LinearLR(Schedule):
+    """base · f, f going straight from ``start_factor`` to ``end_factor`` in ``total_iters`` steps: a warm-up."""
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5
+    ):
+        for value, name in ((start_factor, "start_factor"), (end_factor, "end_factor")):
+            if not 0 <= value <= 1:
+                raise ShapeError(f"LinearLR: {name} is {value!r}, expected a number from 0 to 1")
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = _at_least(total_iters, 1, "LinearLR: total_iters")
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        done = min(step, self.total_iters) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+class CosineAnnealingLR(Schedule):
+    """eta_min + (base - eta_min) (1 + cos(π step / T_max)) / 2 (Loshchilov and Hutter 2017, arXiv:1608.03983).
+
+    After ``T_max`` it rises again, as the cosine does.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
+        self.T_max, self.eta_min = _at_least(T_max, 1, "CosineAnnealingLR: T_max"), eta_min
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * step / self.T_max)) / 2
+
+
+class SequentialLR(Schedule):
+    """One schedule after the other: the next begins, with its own step 0, at each of ``milestones``.
+
+    Linear warm-up, then cosine: ``SequentialLR(o, [LinearLR(o, 0.01, 1.0, 100), CosineAnnealingLR(o, 900)], [100])``.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]):
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ShapeError(
+                f"SequentialLR: {len(schedulers)} schedules with {len(milestones)} milestones, expected one milestone fewer"
+            )
+        if any(later <= earlier for earlier, later in zip([0, *milestones], milestones)):
+            raise ShapeError(f"SequentialLR: milestones is {list(milestones)}, expected increasing numbers above 0")
+        if any(schedule.optimizer is not optimizer for schedule in schedulers):
+            raise ShapeError("SequentialLR: a schedule is of another optimizer")
+        self.schedulers, self.milestones = list(schedulers), list(milestones)
+        super().__init__(optimizer)
+
+    def rate(self, base: float, step: int, group: int) -> float:
+        i = bisect.bisect_right(self.milestones, step)
+        return self.schedulers[i].rate(base, step - ([0, *self.milestones][i]), group)

@@ -1,0 +1,99 @@
+"""Samples of batch and layer normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.ops.normalization import batch_norm, layer_norm
+from tinygrad_notes.study.samples.sample import Sample, normal, positive, sample
+
+MEAN, VARIANCE = np.array([0.3, -0.2, 0.1]), np.array([0.5, 2.0, 1.5])
+
+
+def _standard(values: np.ndarray, eps: float) -> np.ndarray:
+    return (values - values.mean()) / np.sqrt(values.var() + eps)
+
+
+def _by_channel(x: np.ndarray, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> np.ndarray:
+    """One channel after the other, by the statistics of the batch."""
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        y[:, c] = _standard(x[:, c], eps)
+        y[:, c] = y[:, c] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
+    return y
+
+
+def _by_buffers(x: np.ndarray, weight: Any = None, bias: Any = None) -> np.ndarray:
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        y[:, c] = (x[:, c] - MEAN[c]) / np.sqrt(VARIANCE[c] + 1e-5)
+        y[:, c] = y[:, c] * (1 if weight is None else weight[c]) + (0 if bias is None else bias[c])
+    return y
+
+
+def _by_example(x: np.ndarray, axes: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> np.ndarray:
+    """One example after the other; its last ``axes`` axes are normalised."""
+    y = np.empty_like(x)
+    for index in np.ndindex(x.shape[: x.ndim - axes]):
+        y[index] = _standard(x[index], eps) * (1 if weight is None else weight) + (0 if bias is None else bias)
+    return y
+
+
+def _training(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    return batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+
+
+def _evaluating(x: Any, weight: Any = None, bias: Any = None) -> Any:
+    like = x.data
+    mean, variance = (np.asarray(b, like=like).astype(like.dtype) for b in (MEAN, VARIANCE))
+    return batch_norm(x, mean, variance, weight, bias)
+
+
+def _batch_norm() -> list[Sample]:
+    weight, bias = positive(1, 3), normal(2, 3)
+    images, rows = normal(3, 4, 3, 2, 2), normal(4, 5, 3)
+    return [
+        sample("batch_norm", images, weight, bias, label="images", call=_training, reference=_by_channel),
+        sample("batch_norm", images, label="plain", call=_training, reference=_by_channel),
+        sample("batch_norm", rows, weight, label="weight only", call=_training, reference=_by_channel),
+        sample("batch_norm", rows, bias, label="bias only", call=lambda x, b: _training(x, None, b),
+               reference=lambda x, b: _by_channel(x, None, b)),
+        sample("batch_norm", normal(5, 1, 3, 4), weight, bias, label="one signal", call=_training, reference=_by_channel),
+        sample("batch_norm", rows + 100, weight, bias, label="far from zero", call=lambda *a: _training(*a, eps=0.1),
+               reference=lambda *a: _by_channel(*a, eps=0.1)),
+        sample("batch_norm", images[::-2, :, ::-1].swapaxes(2, 3), weight, bias, label="strided", call=_training,
+               reference=_by_channel),
+        sample("batch_norm", images, weight, bias, label="evaluating", call=_evaluating, reference=_by_buffers),
+        sample("batch_norm", rows, label="evaluating plain", call=_evaluating, reference=_by_buffers),
+        sample("batch_norm", rows[:1], bias, label="evaluating one example", call=lambda x, b: _evaluating(x, None, b),
+               reference=lambda x, b: _by_buffers(x, None, b)),
+        sample("batch_norm", rows[:0], weight, bias, label="evaluating nothing", call=_evaluating, reference=_by_buffers),
+        sample("batch_norm", rows[:, :0], label="no channels", call=_training, reference=_by_channel),
+    ]  # fmt: skip
+
+
+def _layer_norm() -> list[Sample]:
+    x, weight, bias = normal(6, 2, 3, 4), positive(7, 4), normal(8, 4)
+    return [
+        sample("layer_norm", x, weight, bias, call=lambda x, w, b: layer_norm(x, 4, w, b),
+               reference=lambda x, w, b: _by_example(x, 1, w, b)),
+        sample("layer_norm", x, label="plain", call=lambda x: layer_norm(x, (4,)), reference=lambda x: _by_example(x, 1)),
+        sample("layer_norm", x, positive(9, 3, 4), label="two axes", call=lambda x, w: layer_norm(x, (3, 4), w, eps=0.1),
+               reference=lambda x, w: _by_example(x, 2, w, eps=0.1)),
+        sample("layer_norm", x, normal(10, 2, 3, 4), label="all axes, bias only",
+               call=lambda x, b: layer_norm(x, [2, 3, 4], None, b), reference=lambda x, b: _by_example(x, 3, None, b)),
+        sample("layer_norm", normal(11, 5), label="one example", call=lambda x: layer_norm(x, 5),
+               reference=lambda x: _by_example(x, 1)),
+        sample("layer_norm", normal(12, 3, 1), positive(13, 1), label="one element", call=lambda x, w: layer_norm(x, 1, w),
+               reference=lambda x, w: np.zeros_like(x)),
+        sample("layer_norm", x[::-1, :, ::2], weight[::2], bias[::-2], label="strided",
+               call=lambda x, w, b: layer_norm(x, 2, w, b), reference=lambda x, w, b: _by_example(x, 1, w, b)),
+        sample("layer_norm", x[:0], weight, bias, label="empty batch", call=lambda x, w, b: layer_norm(x, 4, w, b),
+               reference=lambda x, w, b: x),
+        sample("layer_norm", x[:, :, :0], label="empty rows", call=lambda x: layer_norm(x, 0), reference=lambda x: x),
+    ]  # fmt: skip
+
+
+SAMPLES = [*_batch_norm(), *_layer_norm()]

@@ -10,8 +10,9 @@ Tensor([2., 4.])
 from __future__ import annotations
 
 from tinygrad_notes import lazy
-from tinygrad_notes.autograd import checkpoint, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tinygrad_notes.autograd import backward, grad
 from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
 from tinygrad_notes.kernels import use_kernels
 from tinygrad_notes.ops import *  # noqa: F403

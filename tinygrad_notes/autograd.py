@@ -1,4 +1,4 @@
-"""Backward through the tape, and what is built on it: grad, vjp, jvp, hvp, jacobian, hessian, checkpoint."""
+"""Backward through the tape: gradients for leaves (``backward``) or for chosen Tensors (``grad``)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
-from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.registry import PART, REGISTRY, many, private_op, tensors_of
+from tinygrad_notes.registry import PART, REGISTRY, tensors_of
 from tinygrad_notes.tape import (
     RAW,
     RECORD,
@@ -25,7 +24,6 @@ from tinygrad_notes.tape import (
     make_leaf,
     mark_written,
     mode,
-    no_grad,
     writes,
     written_since,
 )
@@ -405,159 +403,6 @@ def grad(
                     f"grad: no path leads from the outputs to input {i}; pass allow_unused=True to get None for it"
                 )
     return found[0] if single else found  # type: ignore[index]
-
-
-# ---------------------------------------------------------------------- functions of functions
-
-
-def _fresh(x: Any) -> Tensor:
-    """A new leaf with the values of ``x``."""
-    return wrap(to_array(x)).requires_grad_()
-
-
-def _tuple(value: Any) -> tuple[Tensor, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _like(value: Any, results: Sequence[Any]) -> Any:
-    """``results`` alone or as a tuple, as ``value`` was."""
-    return tuple(results) if isinstance(value, list | tuple) else results[0]
-
-
-def _zeros(x: Tensor) -> Tensor:
-    return wrap(np.zeros_like(x.data))
-
-
-def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
-    """A function that returns ``function(*arguments)`` and its gradients for the arguments ``argnums``.
-
-    ``function`` returns one single-element Tensor. One gradient for an int, a tuple for a sequence.
-    """
-    positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-    def value_and_gradients(*arguments: Any, **options: Any) -> tuple[Any, Any]:
-        given = list(arguments)
-        for i in positions:
-            if not -len(given) <= i < len(given):
-                raise ShapeError(f"value_and_grad: argnums has {i}, but there are {len(given)} arguments")
-            given[i] = _fresh(given[i])
-        with enable_grad():
-            value = function(*given, **options)
-        found = grad(value, [given[i] for i in positions], allow_unused=True)
-        gradients = [_zeros(given[i]) if g is None else g for i, g in zip(positions, found)]
-        return wrap(value.data), gradients[0] if isinstance(argnums, int) else tuple(gradients)
-
-    return value_and_gradients
-
-
-def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Tensor, ...]]]:
-    """``function(*primals)``, and the function that pulls a gradient of the value back to the primals: g -> gᵀJ."""
-    xs = [_fresh(x) for x in primals]
-    with enable_grad():
-        value = function(*xs)
-    ys = _tuple(value)
-
-    def pullback(gradient: Any) -> tuple[Tensor, ...]:
-        pairs = [(y, g) for y, g in zip(ys, _tuple(gradient)) if y.node is not None]
-        if not pairs:
-            return tuple(_zeros(x) for x in xs)
-        found = grad([y for y, _ in pairs], xs, [g for _, g in pairs], retain_graph=True, allow_unused=True)
-        return tuple(_zeros(x) if d is None else d for x, d in zip(xs, found))
-
-    return _like(value, [wrap(y.data) for y in ys]), pullback
-
-
-def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """``function(*primals)`` and its directional derivative Jt along ``tangents``.
-
-    Two vjps: gᵀJ is linear in g, and its own vjp for g, at t, is Jt.
-    """
-    if len(primals) != len(tangents):
-        raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
-    xs = [_fresh(x) for x in primals]
-    ts = [wrap(to_array(t)) for t in tangents]
-    for i, (x, t) in enumerate(zip(xs, ts)):
-        if x.shape != t.shape:
-            raise ShapeError(f"jvp: tangent {i} has shape {t.shape}, its primal {x.shape}")
-    with enable_grad():
-        value = function(*xs)
-        ys = _tuple(value)
-        results = [_zeros(y) for y in ys]
-        live = [i for i, y in enumerate(ys) if y.node is not None]
-        if live:
-            us = [_fresh(np.zeros_like(ys[i].data)) for i in live]
-            pulled = grad([ys[i] for i in live], xs, us, create_graph=True, allow_unused=True)
-            pairs = [(g, t) for g, t in zip(pulled, ts) if g is not None and g.node is not None]
-            if pairs:
-                found = grad([g for g, _ in pairs], us, [t for _, t in pairs], allow_unused=True)
-                for i, d in zip(live, found):
-                    if d is not None:
-                        results[i] = d
-    return _like(value, [wrap(y.data) for y in ys]), _like(value, results)
-
-
-def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
-    """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v."""
-    leaf, direction = _fresh(x), to_array(v)
-    if direction.shape != leaf.shape:
-        raise ShapeError(f"hvp: v has shape {tuple(direction.shape)}, x {leaf.shape}")
-    with enable_grad():
-        g = grad(function(leaf), leaf, create_graph=True)
-        found = grad(g, leaf, direction, allow_unused=True) if g.node is not None else None
-    return _zeros(leaf) if found is None else found
-
-
-def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = False) -> Tensor:
-    """d y[i] / d x[j] for every i and j, of shape ``y.shape + x.shape``: one vjp per element of the value."""
-    leaf = x if create_graph else _fresh(x)
-    with enable_grad():
-        y = function(leaf)
-        rows = []
-        for i in range(y.size):
-            seed = np.zeros_like(y.data)
-            seed.reshape(-1)[i] = 1
-            row = None
-            if y.node is not None:
-                row = grad(y, leaf, wrap(seed), create_graph=create_graph, retain_graph=True, allow_unused=True)
-            rows.append(_zeros(leaf) if row is None else row)
-        if not rows:
-            return wrap(np.zeros_like(leaf.data, shape=y.shape + leaf.shape))
-        return REGISTRY["reshape"].call(REGISTRY["stack"].call(rows), y.shape + leaf.shape)
-
-
-def hessian(function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    """d² f / d x[i] d x[j] of a function with a single-element value, of shape ``x.shape + x.shape``."""
-    return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x)).detach()
-
-
-def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
-    """``function(*inputs)`` keeping only the inputs; what is inside is computed again in backward.
-
-    Memory for time: of a chain of n blocks, each under checkpoint, only the ends of the blocks are kept (Chen et al.
-    2016, arXiv:1604.06174). Parameters that ``function`` captures get their gradients too, and random ops see the
-    same random numbers again.
-    """
-    rng = get_rng_state()
-    with no_grad():
-        value = function(*inputs)
-    now = mode.get()
-    if not now.record:
-        return value
-
-    def again(*call: tuple[Any, Node | None]) -> Any:
-        current = get_rng_state()
-        set_rng_state(rng)
-        try:
-            return function(*(wrap(x, node) if type(x) in DEVICES else x for x, node in call))
-        finally:
-            set_rng_state(current)
-
-    record = private_op("checkpoint", again)
-    nodes = [x.node if type(x) is Tensor else None for x in inputs]
-    call = tuple((x.data, x.node) if type(x) is Tensor else (x, None) for x in inputs)
-    values = tuple(v.data for v in _tuple(value))
-    results = many(record, (), values, (), nodes, (), call, now, always=True)
-    return _like(value, results)
 
 
 # ---------------------------------------------------------------------- methods of Tensor

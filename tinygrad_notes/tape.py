@@ -101,7 +101,7 @@ def is_grad_enabled() -> bool:
 
 # ---------------------------------------------------------------------- anomalies
 
-_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "tape", "autograd", "ops", "optim"))
+_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "tape", "registry", "autograd", "functional", "ops", "optim"))
 
 
 def _in_engine(frame: Any) -> bool:

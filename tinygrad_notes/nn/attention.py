@@ -91,7 +91,8 @@ class MultiheadAttention(Module):
         query, key, value = (x if type(x) is Tensor else wrap(to_array(x)) for x in (query, key, value))
         if {query.ndim, key.ndim, value.ndim} not in ({2}, {3}):
             raise ShapeError(
-                f"MultiheadAttention: query has shape {query.shape}, key {key.shape}, value {value.shape}, expected 3 axes each, or 2"
+                f"MultiheadAttention: query has shape {query.shape}, key {key.shape}, value {value.shape}, "
+                "expected 3 axes each, or 2"
             )
         single = query.ndim == 2
         if single:
@@ -136,7 +137,8 @@ class MultiheadAttention(Module):
                 mask = mask.reshape(batch, self.num_heads, *mask.shape[1:])
             if mask.shape[-2:] != (length, source) or mask.ndim not in (2, 4):
                 raise ShapeError(
-                    f"MultiheadAttention: attn_mask has shape {tuple(attn_mask.shape)}, expected {(length, source)} or {(batch * self.num_heads, length, source)}"
+                    f"MultiheadAttention: attn_mask has shape {tuple(attn_mask.shape)}, expected {(length, source)} or "
+                    f"{(batch * self.num_heads, length, source)}"
                 )
             masks.append(mask)
         if key_padding_mask is not None:

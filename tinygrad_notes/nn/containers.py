@@ -50,10 +50,9 @@ class _Container(Module):
 
     def _accepted(self, value: Any, name: Any) -> Module:
         if not isinstance(value, Module):
+            given = getattr(value, "__name__", type(value).__name__)
             hint = " (the class itself; call it)" if isinstance(value, type) and issubclass(value, Module) else ""
-            raise DTypeError(
-                f"{type(self).__name__}: layer {name} is {getattr(value, '__name__', type(value).__name__)}{hint}, expected a Module"
-            )
+            raise DTypeError(f"{type(self).__name__}: layer {name} is {given}{hint}, expected a Module")
         return value
 
     def __len__(self) -> int:
@@ -125,7 +124,7 @@ class _Ordered(_Container):
 
 
 class Sequential(_Ordered):
-    """Modules applied one after the other. ``Sequential(a, b)``, or with names: ``Sequential({"first": a, "second": b})``.
+    """Modules applied one after the other: ``Sequential(a, b)``, or named: ``Sequential({"first": a, "second": b})``.
 
     Indexing gives a layer, slicing a Sequential of the same layers under the same names.
     """

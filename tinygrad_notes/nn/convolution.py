@@ -121,7 +121,8 @@ class ConvTranspose2d(_Convolution):
     """Transposed convolution: (N, in_channels, h, w) to (N, out_channels, H, W).
 
     H = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. ``weight`` (in_channels,
-    out_channels / groups, *kernel_size) and ``bias`` (out_channels) start uniform on ±1/√(out_channels / groups · kh · kw).
+    out_channels / groups, *kernel_size) and ``bias`` (out_channels) start uniform on
+    ±1/√(out_channels / groups · kh · kw), as PyTorch counts its inputs.
     """
 
     def __init__(

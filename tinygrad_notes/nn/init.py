@@ -128,7 +128,7 @@ def trunc_normal_(
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the spread of a signal through a nonlinearity: √2 for relu, 5/3 for tanh, 1 for linear ones.
+    """The factor that keeps a signal's spread through a nonlinearity: √2 for relu, 5/3 for tanh, 1 for linear ones.
 
     ``param`` is the negative slope of leaky_relu (0.01).
     """
@@ -148,7 +148,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     gains = {"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
     if nonlinearity not in gains:
         raise ShapeError(
-            f"calculate_gain: nonlinearity is {nonlinearity!r}, expected linear, sigmoid, tanh, relu, leaky_relu or selu"
+            f"calculate_gain: nonlinearity is {nonlinearity!r}, expected linear, sigmoid, tanh, relu, leaky_relu, selu"
         )
     return gains[nonlinearity]
 

@@ -338,8 +338,8 @@ def _refuse_hidden_modules(module: Module, name: str, value: Any) -> None:
     ):
         kind = type(value).__name__
         raise DTypeError(
-            f"{type(module).__name__}: {name} is a {kind} that holds modules or parameters, which a Module does not look "
-            f"into; use nn.{'ModuleDict' if kind == 'dict' else 'ModuleList'}, or an attribute for each"
+            f"{type(module).__name__}: {name} is a {kind} that holds modules or parameters, which a Module does not "
+            f"look into; use nn.{'ModuleDict' if kind == 'dict' else 'ModuleList'}, or an attribute for each"
         )
 
 

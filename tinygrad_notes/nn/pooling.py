@@ -31,7 +31,7 @@ class _Pooling(Module):
 
 
 class MaxPool2d(_Pooling):
-    """The largest element of each window; ``stride`` None is ``kernel_size``. With ``return_indices`` also where it was."""
+    """The largest element of each window; ``stride`` None is ``kernel_size``. ``return_indices``: also where it was."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class MaxPool2d(_Pooling):
 
 
 class AvgPool2d(_Pooling):
-    """The mean of each window; ``stride`` None is ``kernel_size``. Padding counts unless ``count_include_pad`` is False."""
+    """The mean of each window; ``stride`` None is ``kernel_size``. Padding counts if ``count_include_pad``."""
 
     def __init__(
         self,

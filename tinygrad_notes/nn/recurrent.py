@@ -1,4 +1,7 @@
-"""Recurrent layers: RNN, LSTM, GRU. Sequences are (T, N, size), with ``batch_first`` (N, T, size), or one of (T, size)."""
+"""Recurrent layers: RNN, LSTM, GRU.
+
+Sequences are (T, N, size), with ``batch_first`` (N, T, size), or a single one (T, size).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from tinygrad_notes.tensor import Tensor
 class _Recurrent(Module):
     """Parameters of ``num_layers`` layers in one or two directions, named and laid out as PyTorch's.
 
-    ``weight_ih_l0`` (gates · H, input_size), ``weight_hh_l0`` (gates · H, H), ``bias_ih_l0``, ``bias_hh_l0`` (gates · H),
-    then ``..._l0_reverse``, ``..._l1``; all start uniform on ±1/√H.
+    ``weight_ih_l0`` (gates · H, input_size), ``weight_hh_l0`` (gates · H, H), ``bias_ih_l0`` and ``bias_hh_l0``
+    (gates · H), then ``..._l0_reverse``, ``..._l1``; all start uniform on ±1/√H.
     """
 
     gates: int
@@ -70,8 +73,8 @@ class _Recurrent(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        settings = (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False), ("dropout", 0.0),
-                    ("bidirectional", False), ("reset_after", True))  # fmt: skip
+        settings = (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False),
+                    ("dropout", 0.0), ("bidirectional", False), ("reset_after", True))  # fmt: skip
         for name, default in settings:
             value = getattr(self, name, default)
             text += "" if value == default else f", {name}={value!r}"
@@ -82,7 +85,8 @@ class RNN(_Recurrent):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh) (Elman 1990), or relu. ``rnn(x, h0)`` gives the outputs and the last h.
 
     ``h0`` (layers · directions, N, H), zeros when left out. ``dropout`` acts between layers in training. ``lengths``
-    (N,): how many steps of each sequence count; outputs beyond are 0, and the last h is that of the last step that counts.
+    (N,): how many steps of each sequence count; outputs beyond are 0, and the last h is
+    that of the last step that counts.
     """
 
     gates = 1

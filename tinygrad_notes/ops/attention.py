@@ -17,16 +17,16 @@ from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
 
 
-def _attention_in_small_ops(query, key, value, mask, causal, scale, dropout_p, seed, mask_grad):
-    batch, heads, length, _ = query.shape
-    key_heads, source = key.shape[1:3]
+def _attention_in_small_ops(q, k, v, mask, causal, scale, dropout_p, seed, mask_grad):
+    batch, heads, length, _ = q.shape
+    key_heads, source = k.shape[1:3]
     group = heads // key_heads if key_heads else 0
-    rows = reshape(query, (batch, key_heads, group * length, query.shape[3]))  # queries that share a key head
-    scores = reshape(matmul(rows, swapaxes(key, 2, 3)) * scale, (batch, heads, length, source))
+    rows = reshape(q, (batch, key_heads, group * length, q.shape[3]))  # queries that share a key head
+    scores = reshape(matmul(rows, swapaxes(k, 2, 3)) * scale, (batch, heads, length, source))
     if mask is not None:
         scores = where(mask, scores, -np.inf) if mask.dtype.kind == "b" else scores + mask
     if causal:
-        queries, keys = np.arange(length, like=query.data), np.arange(source, like=query.data)
+        queries, keys = np.arange(length, like=q.data), np.arange(source, like=q.data)
         scores = where(keys <= queries[:, None], scores, -np.inf)
     total = logsumexp(scores, -1, True)
     probabilities = exp(scores - where(total == -np.inf, 0.0, total))  # a row that attends to nothing is 0
@@ -34,27 +34,29 @@ def _attention_in_small_ops(query, key, value, mask, causal, scale, dropout_p, s
         kept = kernels.dropout_mask(probabilities.data, dropout_p, seed)
         probabilities = where(kept, probabilities * (1 / (1 - dropout_p) if dropout_p < 1 else 0.0), 0.0)
     rows = reshape(probabilities, (batch, key_heads, group * length, source))
-    return reshape(matmul(rows, value), (batch, heads, length, value.shape[3]))
+    return reshape(matmul(rows, v), (batch, heads, length, v.shape[3]))
 
 
 @op(composite=_attention_in_small_ops)
 def scaled_dot_product_attention_(
-    query: Array, key: Array, value: Array, mask: Array | None, causal, scale, dropout_p, seed, mask_grad
+    q: Array, k: Array, v: Array, mask: Array | None, causal, scale, dropout_p, seed, mask_grad
 ):
-    """Attention of four axes: query (B, H, L, E), key (B, Hkv, S, E), value (B, Hkv, S, Ev), H a multiple of Hkv."""
-    with_bool = mask is not None and mask.dtype.kind == "b"
-    q, k, v, m = _floating(query, key, value, mask, with_bool)
-    out, log_total = kernels.attention(q, k, v, m, causal, scale, dropout_p, seed)
+    """Attention of four axes: q (B, H, L, E), k (B, Hkv, S, E), v (B, Hkv, S, Ev), H a multiple of Hkv."""
+    static = causal, scale, dropout_p, seed
+    out, log_total = kernels.attention(*_floating(q, k, v, mask), *static)
 
-    def derivative(g, query, key, value, mask, y):
-        q, k, v, m = _floating(query, key, value, mask, with_bool)
-        return kernels.attention_grad(g, q, k, v, y, log_total, m, causal, scale, dropout_p, seed, mask_grad)
+    def derivative(g, q, k, v, mask, y):
+        q, k, v, mask = _floating(q, k, v, mask)
+        return kernels.attention_grad(g, q, k, v, y, log_total, mask, *static, mask_grad)
 
     return out, derivative
 
 
-def _floating(query, key, value, mask, with_bool):
-    return (*as_floating(query, key, value), mask) if with_bool else as_floating(query, key, value, mask)
+def _floating(q, k, v, mask):
+    """The operands in one floating dtype; a boolean mask stays one."""
+    if mask is not None and mask.dtype.kind == "b":
+        return (*as_floating(q, k, v), mask)
+    return as_floating(q, k, v, mask)
 
 
 def scaled_dot_product_attention(

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
-from tinygrad_notes.ops.elementwise import abs, exp, log, sigmoid, softplus, square, subtract, where
+from tinygrad_notes.ops.elementwise import abs, exp, log, logical_and, sigmoid, softplus, square, subtract, where
 from tinygrad_notes.ops.indexing import take_along_axis
 from tinygrad_notes.ops.reduction import mean, sum
 from tinygrad_notes.ops.shape import as_shape, moveaxis, reshape
@@ -195,7 +195,9 @@ def _mean_cross_entropy(logits: Array, labels):
 def _expected_loss(logits, target, weight, label_smoothing):
     target = (1 - label_smoothing) * target + label_smoothing / max(logits.shape[1], 1)
     target = target if weight is None else target * weight
-    return -sum(where(target == 0, 0.0, target * log_softmax(logits, 1)), 1)
+    log_p = log_softmax(logits, 1)
+    impossible = logical_and(log_p == -np.inf, target == 0)  # 0 · -inf is 0 here
+    return -sum(target * where(impossible, 0.0, log_p), 1)
 
 
 def _cross_entropy_in_small_ops(logits, labels, weight, ignore_index, label_smoothing):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.autograd import backward
 from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops import elementwise, indexing, linalg, reduction, shape
@@ -221,4 +220,3 @@ def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any
 
 
 Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function  # type: ignore[attr-defined]
-Tensor.backward = backward  # type: ignore[attr-defined]

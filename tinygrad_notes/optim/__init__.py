@@ -18,6 +18,6 @@ from tinygrad_notes.optim.schedule import (
 from tinygrad_notes.optim.sgd import SGD
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LambdaLR", "LinearLR", "MultiStepLR", "Optimizer", "Schedule",
-    "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_",
+    "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LambdaLR", "LinearLR", "MultiStepLR", "Optimizer",
+    "Schedule", "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_",
 ]  # fmt: skip

@@ -57,14 +57,18 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         for step, positions in by_step.items():
             kernels.adam_step(
-                [parameters[p] for p in positions], [gradients[p] for p in positions], [first[chosen[p]] for p in positions],
-                [second[chosen[p]] for p in positions], step, group["lr"], beta1, beta2, group["eps"], group["weight_decay"],
-                self.decoupled, group["maximize"],
+                [parameters[p] for p in positions], [gradients[p] for p in positions],
+                [first[chosen[p]] for p in positions], [second[chosen[p]] for p in positions],
+                step, group["lr"], beta1, beta2, group["eps"], group["weight_decay"], self.decoupled,
+                group["maximize"],
             )  # fmt: skip
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: θ ← θ - lr weight_decay θ before the step (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    """Adam with decoupled weight decay: θ ← θ - lr weight_decay θ before the step.
+
+    Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """
 
     decoupled = True
 

@@ -112,14 +112,17 @@ class Optimizer:
     def update(
         self, group: Group, slots: dict[str, list[Any]], chosen: list[int], parameters: list[Any], gradients: list[Any]
     ) -> None:
-        """One step for the parameters ``chosen`` of a group, in place; ``slots`` holds a value per parameter of the group."""
+        """One step in place for the parameters numbered ``chosen``; ``slots`` holds a value for each of the group."""
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """``"state"``: what is kept for each parameter, by its number over all groups (Tensors that share the memory, and
-        numbers); ``"param_groups"``: the settings, with numbers for the parameters. Names and layout are PyTorch's."""
+        """What it takes to go on, named and laid out as PyTorch's.
+
+        ``"state"``: what is kept for each parameter, by its number over all groups: Tensors that share the memory, and
+        numbers. ``"param_groups"``: the settings, with numbers for the parameters.
+        """
         state, groups, start = {}, [], 0
         for group, slots in zip(self.param_groups, self._slots):
             count = len(group["params"])
@@ -206,7 +209,7 @@ def check_least(optimizer: Optimizer, settings: Mapping[str, Any], **least: floa
     """Each named setting is a finite number of at least the given one."""
     for name, low in least.items():
         value = settings[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) and not hasattr(value, "__float__"):
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise DTypeError(f"{type(optimizer).__name__}: {name} is {value!r}, expected a number")
         if not low <= float(value) < float("inf"):
             raise ShapeError(

@@ -58,7 +58,8 @@ class Schedule:
             )
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise ShapeError(
-                f"{type(self).__name__}.load_state_dict: the state is of {len(state_dict['base_lrs'])} groups, expected {len(self.base_lrs)}"
+                f"{type(self).__name__}.load_state_dict: the state is of {len(state_dict['base_lrs'])} groups, "
+                f"expected {len(self.base_lrs)}"
             )
         self.last_epoch, self.base_lrs = int(state_dict["last_epoch"]), [float(base) for base in state_dict["base_lrs"]]
         self._set()
@@ -158,7 +159,7 @@ class SequentialLR(Schedule):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]):
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ShapeError(
-                f"SequentialLR: {len(schedulers)} schedules with {len(milestones)} milestones, expected one milestone fewer"
+                f"SequentialLR: {len(schedulers)} schedules with {len(milestones)} milestones, expected one fewer"
             )
         if any(later <= earlier for earlier, later in zip([0, *milestones], milestones)):
             raise ShapeError(f"SequentialLR: milestones is {list(milestones)}, expected increasing numbers above 0")

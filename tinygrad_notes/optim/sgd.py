@@ -56,8 +56,8 @@ class SGD(Optimizer):
         kept = slots["momentum_buffer"]
         momentum = group["momentum"]
         buffers = kernels.sgd_step(
-            parameters, gradients, [kept[i] for i in chosen] if momentum else None, group["lr"], momentum, group["dampening"],
-            group["nesterov"], group["weight_decay"], group["maximize"],
+            parameters, gradients, [kept[i] for i in chosen] if momentum else None, group["lr"], momentum,
+            group["dampening"], group["nesterov"], group["weight_decay"], group["maximize"],
         )  # fmt: skip
         if momentum:
             for i, buffer in zip(chosen, buffers):  # type: ignore[arg-type]

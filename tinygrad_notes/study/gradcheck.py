@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_notes import lazy
 from tinygrad_notes.autograd import grad
 from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
@@ -28,7 +29,9 @@ from tinygrad_notes.registry import REGISTRY, Op
 from tinygrad_notes.tape import enable_grad
 from tinygrad_notes.tensor import Tensor, float64, to_array, wrap
 
-STEPS = (1e-4, 1e-5, 1e-6, 1e-3)
+samples = lazy.module("tinygrad_notes.study.samples")
+
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 TOLERANCE = 1e-6
 
 
@@ -276,10 +279,8 @@ def _check_samples(
         raise DTypeError(f"gradcheck: there is no op {function!r}; see tn.REGISTRY")
     if inputs:
         return gradcheck(_Named(op), *inputs, order=order, directions=directions, tolerance=tolerance, seed=seed)
-    from tinygrad_notes.study.samples import samples_of
-
     report = Report(f"op {op.name}", order, tolerance)
-    found = [s for s in samples_of(op.name) if s.order >= order]
+    found = [s for s in samples.samples_of(op.name) if s.order >= order]
     if not found:
         raise DTypeError(f"gradcheck: op {op.name} has no samples of order {order}")
     for one in found:

@@ -95,7 +95,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
 
     ``inputs``: Tensors, arrays, or shapes (tuples of integers, which become zeros of float32). A row for every call of
     a module, with the multiply-adds of its own ops; the total counts all ops. "Kept for the backward pass" is the
-    memory that the tape holds after a forward pass in training, parameters apart.
+    memory that the tape holds after such a pass, parameters apart.
     """
     if not isinstance(model, Module):
         raise DTypeError(f"summary: model is {type(model).__name__}, expected a Module")
@@ -104,12 +104,14 @@ def summary(model: Module, *inputs: Any) -> Summary:
     collector = _Collector(model)
     model.eval()
     try:
-        with no_grad(), watch(collector.watch):
-            model(*tensors)
+        try:
+            with no_grad(), watch(collector.watch):
+                model(*tensors)
+        finally:
+            collector.remove()
         with enable_grad():
             kept = _kept_bytes(model, model(*tensors))
     finally:
-        collector.remove()
         for module, training in modes.items():
             module.training = training
     parameters, buffers = list(model.parameters()), list(model.buffers())

@@ -112,8 +112,10 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list | tuple):
         items = [_encode(item, _join(path, str(i)), arrays) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
-    raise TypeError(f"checkpoint: {path or 'the state'} is {type(value).__name__}, expected arrays, numbers, strings, None, "
-                    "or dicts, lists and tuples of them")  # fmt: skip
+    raise TypeError(
+        f"checkpoint: {path or 'the state'} is {type(value).__name__}, expected arrays, numbers, strings, None, "
+        "or dicts, lists and tuples of them"
+    )
 
 
 def _join(path: str, key: str) -> str:

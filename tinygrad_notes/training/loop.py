@@ -33,17 +33,17 @@ class Trainer:
     A batch is a tuple; its last field is the target, the others go into the model: ``loss_function(model(x), target)``,
     a mean over the batch. A subclass that trains otherwise overrides :meth:`compute`.
 
-    - ``validation``: a loader that is evaluated after every epoch. The weights of the epoch with the best ``monitor`` (a
-      column of the history) come back at the end, and with ``patience`` training stops after so many epochs without a
-      better one.
+    - ``validation``: a loader that is evaluated after every epoch. The weights of the epoch with the best ``monitor``
+      (a column of the history) come back at the end, and with ``patience`` training stops after so many epochs without
+      a better one.
     - ``metrics``: what is measured beside the loss, in training (as the weights change) and in validation.
-    - ``accumulate``: batches for one step of the optimiser. The gradient is that of one large batch, for a last group with
-      fewer or smaller batches too: each batch counts as ``count(batch)``, the number of terms its mean loss is taken over
-      (examples, unless told otherwise). What looks at the batch as a whole, as batch normalisation does, sees the small.
+    - ``accumulate``: batches for one step of the optimiser. The gradient is that of one large batch, for a last group
+      with fewer or smaller batches too: each batch counts as ``count(batch)``, the number of terms its mean loss is
+      taken over (examples, unless told otherwise). Batch normalisation, though, sees each small batch by itself.
     - ``clip_norm``: the largest global norm of the gradient (Pascanu et al. 2013).
     - ``schedule``: a learning-rate schedule, stepped after every ``schedule_per`` "step" or "epoch".
-    - ``checkpoint``: a file written after every epoch and every ``checkpoint_every`` steps. ``fit(resume=True)`` goes on
-      from it and ends with the same bits as a run that was never stopped.
+    - ``checkpoint``: a file written after every epoch and every ``checkpoint_every`` steps. ``fit(resume=True)`` goes
+      on from it and ends with the same bits as a run that was never stopped.
 
     A loss that is NaN or infinite raises :class:`DivergenceError` before the weights are touched. ``history`` has a row
     for each epoch, ``times`` says where the time went.
@@ -238,8 +238,11 @@ class Trainer:
         try:
             with self.times("evaluation"), no_grad():
                 for batch in map(self._moved, loader):
+                    count = self.count(batch)
+                    if not count:
+                        continue
                     loss, output, target = self.compute(batch)
-                    loss_mean.add(float(loss.item()), self.count(batch))
+                    loss_mean.add(float(loss.item()), count)
                     for metric in metrics:
                         metric.update(output, target)
         finally:

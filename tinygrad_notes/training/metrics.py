@@ -68,8 +68,8 @@ class Accuracy(Metric):
         wanted = to_numpy(target.data) if type(target) is Tensor else np.asarray(target)
         if predicted.shape != wanted.shape:
             raise ShapeError(
-                f"Accuracy: outputs of shape {output.shape} give classes of shape {predicted.shape} along axis {self.axis}, "
-                f"the targets have shape {wanted.shape}"
+                f"Accuracy: outputs of shape {output.shape} give classes of shape {predicted.shape} along axis "
+                f"{self.axis}, the targets have shape {wanted.shape}"
             )
         self.total += int((predicted == wanted).sum())
         self.count += wanted.size

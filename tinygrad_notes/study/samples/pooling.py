@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_notes.ops.pooling import max_pool2d
+from tinygrad_notes.ops.pooling import max_pool2d, max_pool2d_gather, max_pool2d_grad
 from tinygrad_notes.study.samples.sample import Sample, distinct, normal, sample
+from tinygrad_notes.tensor import to_array
 
 
 def _starts(n, kernel, stride, padding, dilation, ceil_mode):
@@ -109,11 +110,13 @@ def _max_samples() -> list[Sample]:
                reference=lambda a: 2 * _pooled(a, _largest, (2, 2))),
         sample("max_pool2d", x, label="twice", call=lambda a: max_pool2d(max_pool2d(a, 2), 2) ** 2,
                reference=lambda a: _pooled(_pooled(a, _largest, (2, 2)), _largest, (2, 2)) ** 2),
-        sample("max_pool2d_grad", normal(5, 1, 1, 2, 2), indices, input_size=(2, 3),
+        sample("max_pool2d_grad", normal(5, 1, 1, 2, 2), indices,
+               call=lambda g, i: max_pool2d_grad(g, to_array(i), (2, 3)),
                reference=lambda g, i: np.bincount(i.ravel(), g.ravel(), 6).reshape(1, 1, 2, 3)),
-        sample("max_pool2d_gather", normal(6, 1, 1, 2, 3), indices, reference=lambda a, i: a.ravel()[i]),
+        sample("max_pool2d_gather", normal(6, 1, 1, 2, 3), indices,
+               call=lambda a, i: max_pool2d_gather(a, to_array(i)), reference=lambda a, i: a.ravel()[i]),
         sample("max_pool2d_gather", normal(6, 1, 2, 3), indices[0], label="one image",
-               reference=lambda a, i: a.ravel()[i]),
+               call=lambda a, i: max_pool2d_gather(a, to_array(i)), reference=lambda a, i: a.ravel()[i]),
     ]  # fmt: skip
 
 

@@ -1,0 +1,104 @@
+"""What every note declares: its sources, its network, its training on real data, and what both must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinygrad_notes.errors import DTypeError
+from tinygrad_notes.nn import Module
+from tinygrad_notes.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number or shape that can be looked up, and the function that measures it here."""
+
+    name: str
+    expected: Any
+    measure: Callable[[], Any]
+    source: str = ""
+
+    def holds(self) -> bool:
+        return bool(self.measure() == self.expected)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a metric must reach: a number, or another metric of the same run (a baseline), at least or at most."""
+
+    metric: str
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise DTypeError(f"Bar: {self.metric} needs either at_least or at_most")
+
+    def limit(self, metrics: dict[str, float]) -> float:
+        bound = self.at_most if self.at_least is None else self.at_least
+        return metrics[bound] if isinstance(bound, str) else float(bound)  # type: ignore[arg-type]
+
+    def met(self, metrics: dict[str, float]) -> bool:
+        """Whether ``metrics`` reach it. A NaN reaches nothing."""
+        value, limit = metrics[self.metric], self.limit(metrics)
+        return value <= limit if self.at_least is None else value >= limit
+
+    def describe(self, metrics: dict[str, float]) -> str:
+        bound = self.at_most if self.at_least is None else self.at_least
+        sign = "≤" if self.at_least is None else "≥"
+        return f"{sign} {self.limit(metrics):.4f}" + (f" ({bound.replace('_', ' ')})" if isinstance(bound, str) else "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a demo is to be run. ``folder`` is where its pictures and its checkpoint go."""
+
+    seed: int = 0
+    device: str = "cpu"
+    folder: Path = Path("runs")
+    epochs: int | None = None
+    resume: bool = False
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo found: metrics with their baselines, the pictures it drew, the epochs and where the time went."""
+
+    metrics: dict[str, float]
+    pictures: Sequence[Path] = ()
+    history: Sequence[dict[str, float]] = ()
+    times: Any = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """One rebuilt system.
+
+    ``text``: what the source note says, the formula, where the paper differs (the file's docstring).
+    ``build``: the canonical model at full size; ``example``: an input for it, from which its shape table is made.
+    ``demo``: trains the small configuration on real data. ``bars``: what its metrics must reach.
+    ``checks``: pairs of a module and its inputs, whose gradients are compared with finite differences.
+    """
+
+    slug: str
+    family: str
+    title: str
+    sources: str
+    paper: str
+    text: str
+    build: Callable[[], Module]
+    example: Callable[[], Any]
+    demo: Callable[[Run], Outcome]
+    bars: Sequence[Bar]
+    facts: Sequence[Fact] = ()
+    checks: Callable[[], Sequence[tuple[Module, tuple[Any, ...]]]] = lambda: ()
+    covers: Sequence[str] = ()
+
+
+def parameter_count(model: Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.size for parameter in model.parameters())

@@ -1,0 +1,90 @@
+"""Pictures of a run: training curves, and images with what the network says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes.lazy import load
+
+TRAIN, VALIDATION, WRONG, RIGHT = "#1f6fb4", "#e07b00", "#c62828", "#2e7d32"
+
+
+def save_training_picture(
+    path: Path | str,
+    title: str,
+    history: Sequence[dict[str, float]],
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    best_epoch: int | None = None,
+    shown: int = 40,
+) -> Path:
+    """One PNG: loss and accuracy by epoch on the left, ``shown`` test images with predictions on the right.
+
+    ``images`` (N, height, width) in grey, ``labels`` (N,), ``probabilities`` (N, classes). Wrong ones come first, the
+    most confident at the top; right ones follow in the order of the data.
+    """
+    path = Path(path)
+    figure = load("matplotlib.figure").Figure(figsize=(13, 7), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
+    loss_axes, accuracy_axes = left.subplots(2, 1, sharex=True)
+    draw_curve(loss_axes, history, "loss", best_epoch, logarithmic=True)
+    draw_curve(accuracy_axes, history, "accuracy", best_epoch)
+    accuracy_axes.set_xlabel("epoch")
+    draw_predictions(right, images, labels, probabilities, shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_curve(
+    axes: Any, history: Sequence[dict[str, float]], name: str, best: int | None, logarithmic: bool = False
+) -> None:
+    """A metric of training and validation by epoch."""
+    epochs = [row["epoch"] for row in history]
+    for key, label, colour in ((name, "training", TRAIN), (f"validation_{name}", "validation", VALIDATION)):
+        if history and key in history[0]:
+            axes.plot(epochs, [row[key] for row in history], marker=".", color=colour, label=label)
+    if best is not None:
+        axes.axvline(best, color="0.5", linestyle=":", label=f"weights kept (epoch {best})")
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.set_ylabel(f"{name} (log scale)" if logarithmic else name)
+    axes.xaxis.set_major_locator(load("matplotlib.ticker").MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def draw_predictions(
+    figure: Any, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, shown: int
+) -> None:
+    """A grid of images with the predicted class and its probability; wrong ones in red with the true class."""
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    chosen = np.concatenate([wrong, np.flatnonzero(predicted == labels)])[:shown]
+    columns = 8
+    rows = max(-(-len(chosen) // columns), 1)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, i in zip(grid, chosen):
+        good = predicted[i] == labels[i]
+        text = f"{predicted[i]}" if good else f"{predicted[i]}, not {labels[i]}"
+        axes.imshow(images[i], cmap="gray_r", interpolation="nearest")
+        axes.set_title(f"{text}\n{confidence[i]:.0%}", fontsize=9, color=RIGHT if good else WRONG, pad=3)
+        if not good:
+            axes.set_axis_on()
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(edgecolor=WRONG, linewidth=2)
+    figure.suptitle(
+        f"Test images: prediction and its probability. Wrong: {len(wrong)} of {len(labels)} (red, first); right: green",
+        fontsize=10,
+    )

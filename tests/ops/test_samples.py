@@ -160,13 +160,19 @@ def test_no_derivative_captures_an_operand(sample):
                 assert not any(np.shares_memory(a, k) for a in captured_arrays(derivative) for k in kept), node.name
 
 
-@of(TWICE)
+def has_composite(sample: Sample) -> bool:
+    values = floating_of(sample.call(*tensors(sample, requires_grad=True)))
+    return any(node.op is not None and node.op.composite is not None for node in nodes_below(values))
+
+
+FUSED = [s for s in TWICE if has_composite(s)]
+
+
+@of(FUSED)
 def test_fused_equals_composite(sample):
     """First derivatives by the fused kernels and by the composite that create_graph differentiates, float64: to 1e-12."""
     operands = tensors(sample, requires_grad=True)
     values = [v for v in floating_of(sample.call(*operands)) if v.requires_grad]
-    if not any(node.op is not None and node.op.composite is not None for node in nodes_below(values)):
-        pytest.skip("no op of this sample has a composite")
     leaves = [operands[i] for i in sample.differentiable]
     rng = np.random.default_rng(1)
     seeds = [rng.standard_normal(v.shape) for v in values]
@@ -175,6 +181,11 @@ def test_fused_equals_composite(sample):
     for a, b in zip(fused, composite):
         x, y = (np.zeros(1) if t is None else t.data for t in (a, b))
         assert np.max(np.abs(x - y), initial=0.0) <= 1e-12 * max(np.max(np.abs(y), initial=0.0), 1e-3)
+
+
+def test_every_composite_is_compared():
+    compared = {node.name for s in FUSED for node in nodes_below(floating_of(s.call(*tensors(s, requires_grad=True))))}
+    assert {name for name, op in REGISTRY.items() if op.composite is not None} <= compared
 
 
 def test_every_op_has_samples():

@@ -43,7 +43,8 @@ def scaled_dot_product_attention_(
 ):
     """Attention of four axes: q (B, H, L, E), k (B, Hkv, S, E), v (B, Hkv, S, Ev), H a multiple of Hkv."""
     static = causal, scale, dropout_p, seed
-    out, log_total = kernels.attention(*_floating(q, k, v, mask), *static)
+    arguments = (*_floating(q, k, v, mask), *static)
+    out, log_total = kernels.attention(*arguments)
 
     def derivative(g, q, k, v, mask, y):
         q, k, v, mask = _floating(q, k, v, mask)

@@ -163,9 +163,9 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     A label out of range raises IndexError, labels of a floating dtype DTypeError. NaN among the logits gives NaN.
     """
     logits = input if type(input) is Tensor else wrap(to_array(input))
-    labels = target.data if type(target) is Tensor else to_array(target)
-    plain = weight is None and reduction == "mean" and not label_smoothing and labels.dtype.kind in "iu"
-    if plain and ignore_index < 0 < logits.data.size <= SMALL and type(labels) is type(logits.data):
+    labels = target.data if type(target) is Tensor else target
+    plain = weight is None and reduction == "mean" and not label_smoothing and type(labels) is type(logits.data)
+    if plain and ignore_index < 0 < logits.data.size <= SMALL and labels.dtype.kind in "iu":
         shape = logits.data.shape
         if len(shape) == 2 and labels.shape == shape[:1] and labels.min() >= 0 and labels.max() < shape[1]:
             return _mean_cross_entropy(logits, labels)
@@ -197,7 +197,7 @@ def _expected_loss(logits, target, weight, label_smoothing):
     target = target if weight is None else target * weight
     log_p = log_softmax(logits, 1)
     impossible = logical_and(log_p == -np.inf, target == 0)  # 0 · -inf is 0 here
-    return -sum(target * where(impossible, 0.0, log_p), 1)
+    return -sum(where(impossible, 0.0, log_p) * target, 1)
 
 
 def _cross_entropy_in_small_ops(logits, labels, weight, ignore_index, label_smoothing):
@@ -211,7 +211,11 @@ def cross_entropy_(logits: Array, labels, weight, ignore_index, label_smoothing)
     """The losses (N,) of logits (N, C) for labels (N,)."""
     static = labels, weight, ignore_index, label_smoothing
     losses, _, log_total = kernels.cross_entropy(as_floating(logits), *static)
-    return losses, lambda g, logits: kernels.cross_entropy_grad(*as_floating(g, logits), *static, log_total)
+
+    def derivative(g, logits):
+        return kernels.cross_entropy_grad(*as_floating(g, logits), *static, log_total)
+
+    return losses, derivative
 
 
 @op(composite=_expected_loss)
@@ -293,7 +297,8 @@ def _class_weight(weight, rows, name):
         raise ShapeError(
             f"{name}: weight has shape {tuple(array.shape)}, expected {rows.shape[1:]}, one for each class"
         )
-    return array.astype(as_floating(rows.data).dtype)
+    array = array.astype(as_floating(rows.data).dtype)
+    return array if type(array) is type(rows.data) else np.asarray(array, like=rows.data)
 
 
 def _shares(labels, weight, ignore_index, rows):

@@ -47,10 +47,15 @@ def _batch_norm_in_small_ops(x, weight, bias, eps, observe):
 @op(composite=_batch_norm_in_small_ops)
 def batch_norm_(x: Array, weight: Array | None, bias: Array | None, eps, observe):
     """Batch normalisation by the statistics of the batch, of which ``observe(mean, biased variance)`` is told."""
-    y, mean, rstd = kernels.batch_norm(*as_floating(x, weight, bias), eps)
+    x, weight, bias = as_floating(x, weight, bias)
+    y, mean, rstd = kernels.batch_norm(x, weight, bias, eps)
     if observe is not None:
         observe(mean, np.maximum(1 / (rstd * rstd) - eps, 0))
-    return y, lambda g, x, weight: kernels.batch_norm_grad(*as_floating(g, x, weight), mean, rstd)
+
+    def derivative(g, x, weight):
+        return kernels.batch_norm_grad(*as_floating(g, x, weight), mean, rstd)
+
+    return y, derivative
 
 
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -111,7 +116,7 @@ def _by_running_statistics(x, running_mean, running_var, weight, bias, eps):
     shape = _channels(x.shape)
     scale = (1 / np.sqrt(running_var + eps)).astype(dtype).reshape(shape)
     if weight is not None:
-        scale = scale * reshape(weight, shape)
+        scale = reshape(weight, shape) * scale
     return _scaled((x - running_mean.astype(dtype).reshape(shape)) * scale, None, bias, shape)
 
 
@@ -125,8 +130,13 @@ def _layer_norm_in_small_ops(x, weight, bias, eps, axes_count):
 @op(composite=_layer_norm_in_small_ops)
 def layer_norm_(x: Array, weight: Array | None, bias: Array | None, eps, axes_count):
     """Layer normalisation over the last ``axes_count`` axes."""
-    y, mean, rstd = kernels.layer_norm(*as_floating(x, weight, bias), eps, axes_count)
-    return y, lambda g, x, weight: kernels.layer_norm_grad(*as_floating(g, x, weight), mean, rstd, axes_count)
+    x, weight, bias = as_floating(x, weight, bias)
+    y, mean, rstd = kernels.layer_norm(x, weight, bias, eps, axes_count)
+
+    def derivative(g, x, weight):
+        return kernels.layer_norm_grad(*as_floating(g, x, weight), mean, rstd, axes_count)
+
+    return y, derivative
 
 
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):

@@ -45,7 +45,8 @@ def rnn_scan(
     _check_scan(1, x, (h0,), weight_ih, weight_hh, bias_ih, bias_hh)
     lengths = _lengths_of(lengths, x)
     static = nonlinearity, lengths, bool(reverse)
-    values = kernels.rnn_scan(*as_floating(x, h0, weight_ih, weight_hh, bias_ih, bias_hh), *static)
+    arguments = (*as_floating(x, h0, weight_ih, weight_hh, bias_ih, bias_hh), *static)
+    values = kernels.rnn_scan(*arguments)
 
     def derivative(g, x, h0, weight_ih, weight_hh, y):
         return kernels.rnn_scan_grad(*g, *as_floating(x, h0, weight_ih, weight_hh, y[0]), *static)
@@ -78,8 +79,8 @@ def lstm_scan(
     _check_scan(4, x, (h0, c0), weight_ih, weight_hh, bias_ih, bias_hh)
     lengths = _lengths_of(lengths, x)
     static = lengths, bool(reverse)
-    floats = as_floating(x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh)
-    outputs, h_n, c_n, gates, cells = kernels.lstm_scan(*floats, *static)
+    arguments = (*as_floating(x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh), *static)
+    outputs, h_n, c_n, gates, cells = kernels.lstm_scan(*arguments)
 
     def derivative(g, x, h0, c0, weight_ih, weight_hh, y):
         return kernels.lstm_scan_grad(*g, *as_floating(x, h0, c0, weight_ih, weight_hh, y[0]), gates, cells, *static)
@@ -115,7 +116,8 @@ def gru_scan(
     _check_scan(3, x, (h0,), weight_ih, weight_hh, bias_ih, bias_hh)
     lengths = _lengths_of(lengths, x)
     static = bool(reset_after), lengths, bool(reverse)
-    outputs, h_n, gates = kernels.gru_scan(*as_floating(x, h0, weight_ih, weight_hh, bias_ih, bias_hh), *static)
+    arguments = (*as_floating(x, h0, weight_ih, weight_hh, bias_ih, bias_hh), *static)
+    outputs, h_n, gates = kernels.gru_scan(*arguments)
 
     def derivative(g, x, h0, weight_ih, weight_hh, y):
         return kernels.gru_scan_grad(*g, *as_floating(x, h0, weight_ih, weight_hh, y[0]), gates, *static)

@@ -22,11 +22,15 @@ WORK: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "linear": lambda operands, value: value.size * operands[1].shape[1],
     "conv2d": lambda operands, value: value.size * math.prod(operands[1].shape[1:]),
     "conv_transpose2d": lambda operands, value: operands[0].size * math.prod(operands[1].shape[1:]),
-    "attention": lambda operands, value: operands[0].size * operands[1].shape[-2] + value[0].size * operands[1].shape[-2],
+    "scaled_dot_product_attention": lambda operands, value: (operands[0].size + _first(value).size) * operands[1].shape[-2],
     "rnn_scan": lambda operands, value: _of_scan(operands, 2),
     "gru_scan": lambda operands, value: _of_scan(operands, 2),
     "lstm_scan": lambda operands, value: _of_scan(operands, 3),
 }
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _of_scan(operands: tuple[Any, ...], first_weight: int) -> int:

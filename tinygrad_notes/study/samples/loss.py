@@ -81,7 +81,8 @@ def _distributions() -> list[Sample]:
     samples += [
         sample(name, x, t, positive(12, 3, 1), positive(13, 4), label="weights", reference=_binary),
         sample(name, x, t, positive(13, 4), label="pos_weight",
-               call=lambda x, t, p: loss.binary_cross_entropy_with_logits(x, t, pos_weight=p), reference=lambda x, t, p: _binary(x, t, 1.0, p)),
+               call=lambda x, t, p: loss.binary_cross_entropy_with_logits(x, t, pos_weight=p),
+               reference=lambda x, t, p: _binary(x, t, 1.0, p)),
         sample(name, x, (t > 0.5).astype(np.int64), label="integer target", reference=_binary),
         sample(name, far, np.array([0.0, 1.0, 0.0, 1.0, 0.5]), label="far out", reduction="none",
                reference=lambda x, t: _binary(x, t, reduction="none")),

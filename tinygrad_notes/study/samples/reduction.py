@@ -69,7 +69,7 @@ def _others() -> list[Sample]:
     x, small = distinct(21, 3, 4), positive(22, 2, 3)
     infinite = np.array([[-np.inf, 0.5, 1.0], [2.0, -np.inf, -np.inf]])
     far = np.array([[1000.0, 999.0], [-1000.0, -1001.0]])
-    samples = [
+    return [
         sample("sum", np.array([[True, False], [True, True]]), label="of booleans", axis=0, order=0,
                reference=lambda a: a.sum(axis=0)),
         sample("sum", np.array([200, 100], np.uint8), label="of small integers", order=0,
@@ -108,7 +108,6 @@ def _others() -> list[Sample]:
         sample("norm", small, label="roots", ord=0.5, axis=1, keepdims=True,
                reference=lambda a: np.sqrt(a).sum(axis=1, keepdims=True) ** 2),
     ]  # fmt: skip
-    return samples
 
 
 SAMPLES = [*_table(), *_others()]

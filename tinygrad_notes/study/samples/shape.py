@@ -13,7 +13,8 @@ def _moved() -> list[Sample]:
     strided = normal(4, 4, 6, 4)[::2, ::-2, 3::-1].swapaxes(0, 2)  # (4, 3, 2)
     samples = []
     uses = {
-        "reshape": [({"shape": (4, 6)}, lambda a: a.reshape(4, 6)), ({"shape": (2, -1, 2)}, lambda a: a.reshape(2, -1, 2)),
+        "reshape": [({"shape": (4, 6)}, lambda a: a.reshape(4, 6)),
+                    ({"shape": (2, -1, 2)}, lambda a: a.reshape(2, -1, 2)),
                     ({"shape": -1}, lambda a: a.reshape(-1)), ({"shape": 24}, lambda a: a.reshape(24))],
         "flatten": [({}, np.ravel), ({"start_axis": 1}, lambda a: a.reshape(a.shape[0], 12)),
                     ({"start_axis": -3, "end_axis": 1}, lambda a: a.reshape(6, 4)),
@@ -93,10 +94,12 @@ def _joined() -> list[Sample]:
                reference=lambda *a: np.concatenate(a, 1)),
         sample("stack", x, z, call=lambda *a: stack(a), reference=lambda *a: np.stack(a)),
         sample("stack", x, z, label="last", call=lambda *a: stack(a, axis=-1), reference=lambda *a: np.stack(a, -1)),
-        sample("stack", x, z, label="middle", call=lambda *a: stack(list(a), axis=1), reference=lambda *a: np.stack(a, 1)),
+        sample("stack", x, z, label="middle", call=lambda *a: stack(list(a), axis=1),
+               reference=lambda *a: np.stack(a, 1)),
         sample("stack", x[0, 0], z[0, 0], label="no axes", call=lambda *a: stack(a), reference=lambda *a: np.stack(a)),
         sample("stack", empty, empty, label="empty", call=lambda *a: stack(a), reference=lambda *a: np.stack(a)),
-        sample("stack", x.T[::-1], z.T, label="strided", call=lambda *a: stack(a, 2), reference=lambda *a: np.stack(a, 2)),
+        sample("stack", x.T[::-1], z.T, label="strided", call=lambda *a: stack(a, 2),
+               reference=lambda *a: np.stack(a, 2)),
     ]  # fmt: skip
 
 
@@ -126,16 +129,18 @@ def _padded() -> list[Sample]:
         sample("pad", x, label="each axis", pad_width=widths, constant_values=2.5,
                reference=lambda a: np.pad(a, widths, constant_values=2.5)),
         sample("pad", x, label="by nothing", pad_width=0, reference=np.copy),
-        sample("pad", normal(32, 0, 2), label="empty", pad_width=((1, 1), (0, 0)), reference=lambda a: np.zeros((2, 2))),
+        sample("pad", normal(32, 0, 2), label="empty", pad_width=((1, 1), (0, 0)),
+               reference=lambda a: np.zeros((2, 2))),
         sample("pad", x[::-2, ::-1].T, label="strided", pad_width=1, reference=lambda a: np.pad(a, 1)),
         sample("pad", normal(34, 1, 2), label="edge of one", pad_width=((2, 1), (1, 0)), mode="edge",
                reference=lambda a: np.pad(a, ((2, 1), (1, 0)), mode="edge")),
         sample("pad", normal(35, 3), label="wrapped around twice", pad_width=(7, 4), mode="wrap",
                reference=lambda a: np.pad(a, (7, 4), mode="wrap")),
     ]  # fmt: skip
-    for mode in ("edge", "reflect", "symmetric", "wrap"):
-        samples.append(sample("pad", x, label=mode, pad_width=widths, mode=mode, reference=_numpy_pad(widths, mode)))
-    return samples
+    modes = ("edge", "reflect", "symmetric", "wrap")
+    return samples + [
+        sample("pad", x, label=mode, pad_width=widths, mode=mode, reference=_numpy_pad(widths, mode)) for mode in modes
+    ]
 
 
 def _numpy_pad(widths, mode):

@@ -70,7 +70,7 @@ def use_kernels(choice: str) -> Iterator[None]:
 
 
 _DISPATCHER = """
-def {name}{signature}:
+def {name}({arguments}):
     try:
         backend = of_table()[type({first})]
     except KeyError:
@@ -79,19 +79,19 @@ def {name}{signature}:
 """
 
 
-def _dispatcher(name: str) -> Callable[..., Any]:
-    """A function with the reference's own signature, written out: a generic one costs as much as a small op."""
-    parameters = list(inspect.signature(getattr(reference, name)).parameters)
-    source = _DISPATCHER.format(
-        name=name, signature=f"({', '.join(parameters)})", first=parameters[0], arguments=", ".join(parameters)
-    )
+def _dispatchers() -> dict[str, Callable[..., Any]]:
+    """Functions with the reference's own signatures, written out: a generic one costs as much as a small op."""
+    texts = []
+    for name in FUNCTIONS:
+        parameters = list(inspect.signature(getattr(reference, name)).parameters)
+        texts.append(_DISPATCHER.format(name=name, first=parameters[0], arguments=", ".join(parameters)))
     scope: dict[str, Any] = {"of_table": _table.get, "backend_of": backend_of, "__name__": __name__}
-    exec(source, scope)
-    scope[name].__doc__ = getattr(reference, name).__doc__
-    return scope[name]
+    exec("".join(texts), scope)
+    for name in FUNCTIONS:
+        scope[name].__doc__ = getattr(reference, name).__doc__
+    return {name: scope[name] for name in FUNCTIONS}
 
 
-for _name in FUNCTIONS:
-    globals()[_name] = _dispatcher(_name)
+globals().update(_dispatchers())
 
 register_array_type(np.ndarray, "cpu")

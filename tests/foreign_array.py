@@ -6,6 +6,7 @@ It stands in for CuPy: whatever op falls back to NumPy unseen raises here. Like 
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ class ForeignArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.values[unwrapped(index, False)] = unwrapped(value, True)
+
+    @property
+    def data(self) -> Any:
+        """Where the values lie: ``data.ptr``, as CuPy says it."""
+        return SimpleNamespace(ptr=self.values.__array_interface__["data"][0])
 
     def __len__(self) -> int:
         return len(self.values)

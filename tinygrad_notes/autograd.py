@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.registry import PART, REGISTRY, tensors_of
+from tinygrad_notes.registry import ERRORS, PART, REGISTRY, tensors_of
 from tinygrad_notes.tape import (
     RAW,
     RECORD,
@@ -20,6 +22,7 @@ from tinygrad_notes.tape import (
     Node,
     check_finite,
     enable_grad,
+    forward_lines,
     in_mode,
     make_leaf,
     mark_written,
@@ -95,20 +98,23 @@ def run_backward(
             else:
                 if node.stamp < writes.last:
                     _check_saved(node)
-                joint, saved = op.joint, node.saved  # type: ignore[union-attr]
+                joint, saved, parents = op.joint, node.saved, node.parents  # type: ignore[union-attr]
+                if needed is not None:
+                    parents = tuple(p if p in needed or p in wanted else None for p in parents)  # type: ignore[operator]
                 if joint:
-                    kept = _rejoined(node, 0, saved) if create_graph else saved
-                    gradients = node.derivatives(g, *kept)
-                    own = len({id(d) for d in gradients}) == len(gradients) and type(g) is not tuple
-                    entries = zip(node.parents, gradients, gradients)
+                    saved = derivatives = node.derivatives(g, *(_rejoined(node, 0, saved) if create_graph else saved))
+                    if type(derivatives) is not tuple or len(derivatives) != len(parents):
+                        raise _wrong_count(node, derivatives)
+                    own = len({id(d) for d in derivatives}) == len(derivatives) and type(g) is not tuple
                 else:
-                    own = type(g) is not tuple
-                    entries = zip(node.parents, node.derivatives, saved)
-                for i, (parent, d, kept) in enumerate(entries):
-                    if parent is None or (needed is not None and parent not in needed and parent not in wanted):  # type: ignore[operator]
+                    derivatives, own = node.derivatives, type(g) is not tuple
+                    if create_graph:
+                        saved = [_rejoined(node, i, kept) for i, kept in enumerate(saved)]
+                for parent, d, kept in zip(parents, derivatives, saved):
+                    if parent is None:
                         continue
                     if not joint:
-                        d = d(g, *(_rejoined(node, i, kept) if create_graph else kept))
+                        d = d(g, *kept)
                     if d is None:
                         continue
                     if d.shape != parent.shape or d.dtype is not parent.dtype:
@@ -130,21 +136,58 @@ def run_backward(
             if release:
                 node.derivatives = node.saved = node.call = None
                 node.parents = ()
+    except (GradientError, *ERRORS) as error:
+        better = _explained(node, error)
+        if better is None:
+            raise
+        raise better from error
     finally:
         mode.reset(token)
     for leaf in leaves:
         g = grads.pop(leaf, None)
         if g is None:
             continue
+        shared = leaf in borrowed
         if leaf.extra.hooks:  # type: ignore[union-attr]
-            g = _observed(leaf, g, create_graph)
+            g, shared = _observed(leaf, g, create_graph), True  # a hook may keep what it saw
         if wanted is None:
-            _deposit(leaf, g, leaf in borrowed, create_graph)
+            _deposit(leaf, g, shared, create_graph)
         elif leaf in wanted:
             collected[leaf] = g
     if targets is None:
         return None
-    return [None if (g := collected.get(node)) is None else g if create_graph else wrap(_copied(g)) for node in targets]
+    results = [collected.get(node) for node in targets]
+    return _distinct(results, seeds) if create_graph else [None if g is None else wrap(_copied(g)) for g in results]
+
+
+def _distinct(gradients: list[Any], seeds: Sequence[Any]) -> list[Any]:
+    """Gradients on the tape, no two of them one Tensor and none a seed: whoever writes to one changes only that one."""
+    taken = {id(seed) for seed in seeds}
+    with in_mode(lambda _: RECORD):
+        for i, g in enumerate(gradients):
+            if id(g) in taken:
+                gradients[i] = REGISTRY["clone"].call(g)
+            elif g is not None:
+                taken.add(id(g))
+    return gradients
+
+
+def _explained(node: Node, error: Exception) -> GradientError | None:
+    """The error of a derivative that failed; None for what speaks for itself, a hook's or a checkpointed function's too."""
+    inner = error.__traceback__.tb_next  # type: ignore[union-attr]
+    if inner is not None and inner.tb_frame.f_code in (_observed.__code__, _replayed.__code__):
+        return None
+    if not isinstance(error, GradientError):
+        return GradientError(f"{node.name}: its derivative failed: {error}")
+    if " in the value of " not in str(error) or node.extra is None:
+        return None
+    # with create_graph the derivative's own ops are watched, and the line that they show is backward's
+    return GradientError(f"{error}That is a part of the gradient of {node.name}; {forward_lines(node.extra.stack)}")
+
+
+def _wrong_count(node: Node, gradients: Any) -> GradientError:
+    count = f"{len(gradients)} gradients" if type(gradients) is tuple else describe_gradient(gradients)
+    return GradientError(f"{node.name}: its derivative returned {count}, expected a tuple of {len(node.parents)}")
 
 
 def _stamp(node: Node) -> float:
@@ -208,9 +251,14 @@ def _summed_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
 
 
 def _check_saved(node: Node) -> None:
-    """Refuse what was changed in place after this node kept it."""
-    for saved in (node.saved,) if node.op.joint else node.saved:  # type: ignore[union-attr]
+    """Refuse what was changed in place after this node kept it: operands, values, and indices that a derivative captured."""
+    joint = node.op.joint  # type: ignore[union-attr]
+    for saved in (node.saved,) if joint else node.saved:
         _check_unwritten(node, saved or ())
+    for derivative in (node.derivatives,) if joint else node.derivatives:
+        for cell in derivative.__closure__ or ():
+            with suppress(ValueError):  # the cell of a variable that this call did not set is empty
+                _check_unwritten(node, (cell.cell_contents,))
 
 
 def _check_unwritten(node: Node, arrays: Iterable[Any]) -> None:
@@ -254,7 +302,7 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
     """Compute a composite (or a checkpoint) again on the tape, and hand ``g`` to its fresh end: the new nodes."""
     op, call = node.op, node.call
     if node.stamp < writes.last:
-        _check_unwritten(node, (v for v in call if type(v) in DEVICES))
+        _check_unwritten(node, call)
     with enable_grad():
         if op.differentiable:  # type: ignore[union-attr]
             at = {name: parent for name, parent in zip(op.operands, node.parents)}  # type: ignore[union-attr]
@@ -263,7 +311,8 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
             ]  # type: ignore[union-attr]
         result = op.composite(*call)  # type: ignore[union-attr, misc]
     starts = []
-    for value, gradient in zip(result, g) if type(result) is tuple else ((result, g),):
+    values, gradients = (v if isinstance(v, tuple | list) else (v,) for v in (result, g))
+    for value, gradient in zip(values, gradients):
         end = value.node
         if end is not None and gradient is not None:
             grads[end] = grads[end] + gradient if end in grads else gradient
@@ -307,20 +356,30 @@ def _copied(g: Any) -> Any:
     return np.array(g) if isinstance(g, np.generic) else g.copy()
 
 
+_depositing = threading.RLock()  # threads that share parameters add to the same grad
+
+
 def _deposit(node: Node, g: Any, shared: bool, create_graph: bool) -> None:
     """Add a complete gradient to ``grad`` of the Tensor that wants it. Leaves never share memory."""
     tensor = node.extra.owner()  # type: ignore[union-attr, misc]
     if tensor is None:
         return
-    if create_graph:
-        tensor.grad = g if tensor.grad is None else tensor.grad + g
-    elif tensor.grad is None:
-        tensor.grad = wrap(_copied(g) if shared or type(g) not in DEVICES else g)
-    elif tensor.grad.node is not None:  # left there by create_graph: its history must not be written
-        tensor.grad = wrap(tensor.grad.data + g)
-    else:
-        tensor.grad.data += g
-        mark_written(tensor.grad.data)
+    with _depositing:
+        before = tensor.grad
+        if before is not None and (type(before) is not Tensor or before.shape != node.shape):
+            raise GradientError(
+                f"backward: grad of a Tensor of shape {node.shape} is {describe_gradient(before)}; set it to None"
+            )
+        if create_graph:
+            with in_mode(lambda _: RECORD):
+                tensor.grad = REGISTRY["clone"].call(g) if before is None else before + g
+        elif before is None:
+            tensor.grad = wrap(_copied(g) if shared or type(g) not in DEVICES else g)
+        elif before.node is not None:  # left there by create_graph: its history must not be written
+            tensor.grad = wrap(before.data + g)
+        else:
+            before.data += g
+            mark_written(before.data)
 
 
 # ---------------------------------------------------------------------- backward and grad
@@ -345,7 +404,7 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
     if data.shape != output.shape:
         raise ShapeError(f"{what}: the gradient has shape {tuple(data.shape)}, the Tensor {output.shape}")
     if data.dtype != output.dtype:
-        return data.astype(output.dtype)
+        return REGISTRY["astype"].call(gradient if type(gradient) is Tensor else data, output.dtype)
     return gradient if type(gradient) is Tensor else data
 
 
@@ -382,7 +441,7 @@ def grad(
     ``gradients`` are those of the outputs (1 for single elements). A Tensor for one input, a list for a list. An input
     that no path reaches raises GradientError, or gives None with ``allow_unused``.
     """
-    tops = [outputs] if type(outputs) is Tensor else list(outputs)
+    tops = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     single, leaves = type(inputs) is Tensor, [inputs] if type(inputs) is Tensor else list(inputs)
     if gradients is None:
         gradients = [None] * len(tops)

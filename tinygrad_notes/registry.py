@@ -6,7 +6,7 @@ import inspect
 import linecache
 import opcode
 from collections.abc import Callable, Sequence
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +65,8 @@ class Op:
     ):
         self.function, self.composite, self.elementwise, self.floating = function, composite, elementwise, floating
         self.name = function.__name__.rstrip("_")
-        self.parameters = list(inspect.signature(function).parameters.values())
+        self.signature = inspect.signature(function)
+        self.parameters = list(self.signature.parameters.values())
         annotations = {p.name: _annotation(p) for p in self.parameters}
         self.operands = [name for name, text in annotations.items() if text in ("Array", "Arrays")]
         if not self.operands:
@@ -156,7 +157,7 @@ def op(
     call = _sequence_wrapper(record) if record.sequence is not None else _wrapper(record)
     call.__doc__, call.__module__, call.__qualname__ = function.__doc__, function.__module__, function.__qualname__
     call.op = record  # type: ignore[attr-defined]
-    record.call = REGISTRY.setdefault(record.name, record).call = call
+    REGISTRY[record.name], record.call = record, call
     return call
 
 
@@ -410,10 +411,25 @@ def _wrapper(record: Op) -> Callable[..., Any]:
         "ERRORS": ERRORS, "many": many, "as_floating": as_floating, "DEFAULTS": {p.name: p.default for p in record.parameters},
         "__name__": record.function.__module__,
     }  # fmt: skip
+    scope["write"] = lambda: _write_wrapper(record, scope)
+    call = FunctionType(_unwritten.__code__, scope, record.function.__name__)
+    call.__signature__ = record.signature  # type: ignore[attr-defined]
+    return call
+
+
+def _unwritten(*arguments: Any, **options: Any) -> Any:
+    """What every wrapper is until its first call: compiling all of them would take longer than importing NumPy."""
+    return write()(*arguments, **options)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _write_wrapper(record: Op, scope: dict[str, Any]) -> Callable[..., Any]:
+    """Compile the wrapper, and make the function that everybody holds already run it."""
     source, file = _source(record), f"<op {record.name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # tracebacks show it
     exec(compile(source, file, "exec"), scope)
-    return scope[record.function.__name__]  # type: ignore[return-value]
+    written, call = scope[record.function.__name__], record.call
+    call.__code__, call.__defaults__, call.__kwdefaults__ = written.__code__, written.__defaults__, written.__kwdefaults__
+    return call
 
 
 def _sequence_wrapper(record: Op) -> Callable[..., Any]:

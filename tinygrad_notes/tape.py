@@ -132,8 +132,13 @@ def check_finite(array: Any, what: str, stack: list[tuple[str, int, str]] | None
     """Raise GradientError when ``array`` holds NaN or inf."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         kind = "NaN" if np.isnan(array).any() else "inf"
-        lines = traceback.StackSummary.from_list([(*line, None) for line in stack or ()]).format()
-        raise GradientError(f"{kind} in {what}, shape {tuple(array.shape)}; forward call:\n{''.join(lines)}")
+        raise GradientError(f"{kind} in {what}, shape {tuple(array.shape)}; {forward_lines(stack)}")
+
+
+def forward_lines(stack: list[tuple[str, int, str]] | None) -> str:
+    if stack is None:
+        return "the forward call was not made under detect_anomaly, so its line is not known\n"
+    return "forward call:\n" + "".join(traceback.StackSummary.from_list([(*line, None) for line in stack]).format())
 
 
 # ---------------------------------------------------------------------- writes

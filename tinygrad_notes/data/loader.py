@@ -112,7 +112,7 @@ class DataLoader:
             state |= {"order": self._order.copy(), "ends": list(self._ends), "position": self._position}
         if self.generator is not None:
             state["generator"] = self.generator.bit_generator.state
-        sampler = self.batch_sampler if self.sampler is None else self.sampler
+        sampler: Any = self.batch_sampler if self.sampler is None else self.sampler
         if hasattr(sampler, "state_dict"):
             state["sampler"] = sampler.state_dict()
         return state

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
@@ -79,16 +80,34 @@ def zero_at(a: Array, index):
 
 @op
 def setitem_(a: Array, v: Array, index):
-    """a[index] = v, in place. What was overwritten loses its gradient, v gets it."""
+    """a[index] = v, in place. What was overwritten loses its gradient, v gets it.
+
+    Where an index is repeated the last value stands, and only it gets the gradient.
+    """
     a[index] = v
-    return a, lambda g: zero_at(g, index), lambda g: getitem_(g, index)
+    return a, lambda g: zero_at(g, index), lambda g: _of_what_stands(g, index)
+
+
+def _of_what_stands(g, index):
+    """g[index], 0 for values that a later one of the same write replaced."""
+    read = getitem_(g, index)
+    parts = index if type(index) is tuple else (index,)
+    if not any(hasattr(part, "dtype") and part.dtype.kind in "iu" and part.size > 1 for part in parts):
+        return read
+    like = g.data if type(g) is Tensor else g
+    order = np.arange(read.size, like=like).reshape(read.shape)
+    standing = np.zeros_like(like, dtype=order.dtype)
+    standing[index] = order
+    return where(standing[index] == order, read, 0.0)
 
 
 def setitem(self, index, value):
     """``x[index] = value``, in place and differentiable for both sides."""
     refuse_leaf(self, "setitem")
     index = plain_index(index)
-    if type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
+    if type(value) is not Tensor and type(value) not in DEVICES:
+        value = np.asarray(to_array(value), like=self.data)
+    elif type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
         forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
     result = setitem_(self, value, index)
     joined = self.node is None and result.node is not None

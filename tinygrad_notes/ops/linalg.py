@@ -22,7 +22,7 @@ def matmul(a: Array, b: Array):
     Y = AB: dA = dY Bᵀ, dB = Aᵀ dY.
     """
     if a.ndim == 2 == b.ndim:
-        return kernels.matmul(a, b), lambda g, b: matmul(g, b.T), lambda g, a: matmul(a.T, g)
+        return kernels.matmul(a, b), lambda g, b: _product_of(g, b.T), lambda g, a: _product_of(a.T, g)
     rows, columns = a.ndim > 1, b.ndim > 1
     return (
         kernels.matmul(a, b),
@@ -35,6 +35,11 @@ def matmul(a: Array, b: Array):
     )
 
 
+def _product_of(a, b):
+    """matmul in backward: straight to the kernel at first order, since small networks feel every call."""
+    return matmul(a, b) if type(a) is Tensor else kernels.matmul(a, b)
+
+
 def _as_matrix(g, rows, columns):
     """The gradient of a product, with the axes that 1-D operands lost."""
     if rows and columns:
@@ -44,7 +49,7 @@ def _as_matrix(g, rows, columns):
 
 def _product(a, b, rows, columns):
     """The product of matrices, without the axis that a 1-D operand does not have."""
-    y = matmul(a, b)
+    y = _product_of(a, b)
     if rows and columns:
         return y
     return reshape(y, (*y.shape[:-2], y.shape[-1] if columns else y.shape[-2]))
@@ -65,8 +70,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None):
     floats = as_floating(x, weight, bias)
     return (
         kernels.linear(*floats),
-        lambda g, weight: matmul(g, weight),
-        lambda g, x: matmul(_as_rows(g).T, _as_rows(x)),
+        lambda g, weight: _product_of(g, weight),
+        lambda g, x: _product_of(_as_rows(g).T, _as_rows(x)),
         lambda g: g,
     )
 

@@ -34,4 +34,4 @@ def nearest_neighbour(train: Any, train_labels: np.ndarray, test: Any, test_labe
 
 def _flat(inputs: Any) -> np.ndarray:
     array = np.asarray(inputs)
-    return array.reshape(len(array), -1)
+    return array.reshape(len(array), -1).astype(np.float64)  # in float32 the solver ends where rounding leads it

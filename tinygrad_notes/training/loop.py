@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Trainer:
                 raise CheckpointError("Trainer: resume needs a checkpoint file")
             if self.checkpoint.exists():
                 self.load(self.checkpoint)
-        per_epoch = -(-len(self.loader) // self.accumulate) if hasattr(self.loader, "__len__") else None
+        per_epoch = -(-len(self.loader) // self.accumulate) if isinstance(self.loader, Sized) else None
         self.times.start()
         self.progress.start(self.epoch, epochs, self.step, None if per_epoch is None else per_epoch * epochs)
         try:

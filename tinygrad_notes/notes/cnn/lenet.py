@@ -22,8 +22,8 @@ max pooling and batch normalisation (Ioffe & Szegedy 2015).
 
 How it is trained here. The data are scikit-learn's 1797 real handwritten digits of 8×8 pixels. To become 28×28 they are
 enlarged bilinearly by 3, to 24×24, and get an empty border of 2 on every side. A quarter, 450 digits, is the test part,
-looked at once, at the end. Of the other 1347, 15 % are held out for validation, which alone chose the numbers below and
-picks the epoch whose weights are kept. Training digits are shifted at random by up to 2 pixels.
+looked at once, at the end. Of the other 1347, 15 % are held out for validation, which alone chose the hyper-parameters
+and picks the epoch whose weights are kept. Training digits are shifted at random by up to 2 pixels.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def demo(run: Run) -> Outcome:
 
 
 def baselines() -> dict[str, float]:
-    """Accuracies on the same test digits from the raw 8×8 pixels, with all 1347 others to learn from."""
+    """Accuracies on the same test digits from the 8×8 pixels alone, with all 1347 others to learn from."""
     raw = digits(size=8, validation=0)
     (x, y), (x_test, y_test) = ([field.numpy() for field in part.tensors] for part in (raw.train, raw.test))
     return {

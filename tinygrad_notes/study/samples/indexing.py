@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_notes.ops.indexing import embedding, take_along_axis
 from tinygrad_notes.study.samples.sample import Sample, normal, positive, sample
 
 # An index, and what is special about it. Shape of the array: (4, 3, 5).
@@ -95,23 +96,36 @@ def _steps(name: str, label: str, *operands, write) -> Sample:
 
     def call(a, *others):
         y = a * 1.0
-        return write(y, *others) or y
+        result = write(y, *others)
+        return y if result is None else result
 
     return sample(name, *operands, label=label, call=call, reference=call)
 
 
+def _at(v):
+    def write(y, index):
+        y[index] = v
+
+    return write
+
+
+def _at_an_operand(y, index, v):
+    y[index] = v
+
+
 def _overwrite_rows(y):
     y[:, 1] = y[:, 0] * 2
-    y[2] = y[1] * y[0]
+    y[2] = y[1] - y[0]
 
 
 def _recurrence(y):
     for t in range(1, 5):
-        y[t] = y[t - 1] * y[t]
+        y[t] = 0.5 * y[t - 1] - y[t]
+    return y * y
 
 
 def _into_zeros(y):
-    zeros = y * 0.0
+    zeros = (y * 0.0).detach() if hasattr(y, "detach") else y * 0.0
     zeros[1:3] = y[1:3] * y[1:3]
     zeros[0] = 2.0
     return zeros * y
@@ -148,8 +162,9 @@ def _at_an_index(y, v):
 
 
 def _writes() -> list[Sample]:
-    chosen = ("one", "an element", "slices", "backwards", "empty slice", "ellipsis", "all", "new axes",
-              "integers", "from the end", "list", "apart", "no integers", "mask of rows", "mask of all", "mask of two axes")  # fmt: skip
+    chosen = ("one", "an element", "slices", "backwards", "empty slice", "ellipsis", "all", "new axes", "integers",
+              "from the end", "list", "apart", "no integers", "mask of rows", "mask of all",
+              "mask of two axes")  # fmt: skip
     plain = normal(11, 4, 3, 5)
     indices = {label: (BASIC | ADVANCED)[label] for label in chosen}
     same = [_set(label, i, normal(12, *plain[i].shape)) for label, i in indices.items()]
@@ -161,10 +176,9 @@ def _writes() -> list[Sample]:
         *spread,
         _set("an element, no axes", (0, 1, 2), normal(16, 1)[0]),
         _set("strided", (slice(None, None, -2), 1), normal(17, 2, 4)[:, ::-2], normal(18, 2, 3, 4).T[::-1].copy()),
-        _steps("setitem", "a number", normal(19, 4), write=lambda y: y.__setitem__(slice(1, 3), 2.5)),
-        _steps("setitem", "a mask by a number", normal(20, 4, 2), mask, write=lambda y, m: y.__setitem__(m, 2.5)),
-        _steps("setitem", "an index operand", normal(21, 4, 2), rows, normal(22, 2, 2),
-               write=lambda y, i, v: y.__setitem__(i, v)),
+        _steps("setitem", "a mask by a number", normal(20, 4, 2), mask, write=_at(2.5)),
+        _steps("setitem", "a mask by a list", normal(20, 4, 2), mask, write=_at([2.5, -1.0])),
+        _steps("setitem", "an index operand", normal(21, 4, 2), rows, normal(22, 2, 2), write=_at_an_operand),
         _steps("setitem", "of its own rows", normal(23, 3, 3), write=_overwrite_rows),
         _steps("setitem", "recurrence", positive(24, 5, 2), write=_recurrence),
         _steps("setitem", "into zeros", normal(25, 4, 2), write=_into_zeros),
@@ -211,8 +225,8 @@ def _gathered(axis):
 def _lookups() -> list[Sample]:
     a = normal(41, 3, 4)
     weight, words = normal(42, 5, 3), np.array([[0, 4, 4], [2, 0, -1]])
-    scatters = ("one", "slices", "backwards", "ellipsis", "new axes", "integers", "repeated", "from the end", "broadcast pairs",
-                "apart", "no integers", "mask of rows", "mask of two axes", "list")  # fmt: skip
+    scatters = ("one", "slices", "backwards", "ellipsis", "new axes", "integers", "repeated", "from the end", "list",
+                "broadcast pairs", "apart", "no integers", "mask of rows", "mask of two axes")  # fmt: skip
     return [
         *(_scatter(label, (BASIC | ADVANCED)[label]) for label in scatters),
         sample("scatter_add", normal(43, 6), label="histogram", index=np.array([0, 1, 1, 0, 1, 3]), shape=(5,),
@@ -220,18 +234,25 @@ def _lookups() -> list[Sample]:
         sample("take_along_axis", a, np.array([[1, 1], [0, 3], [-1, 2]]), axis=1, reference=_gathered(1)),
         sample("take_along_axis", a, np.array([[2, 0, 0, 1]]), label="rows", axis=0, reference=_gathered(0)),
         sample("take_along_axis", a, np.array([[3, 3]]), label="broadcast indices", axis=-1, reference=_gathered(1)),
-        sample("take_along_axis", a[:1], np.array([[3], [0], [3]]), label="broadcast array", axis=1, reference=_gathered(1)),
+        sample("take_along_axis", a[:1], np.array([[3], [0], [3]]), label="broadcast array", axis=1,
+               reference=_gathered(1)),
         sample("take_along_axis", a, np.zeros((3, 0), np.int64), label="empty", axis=1, reference=_gathered(1)),
-        sample("take_along_axis", a[::-1, ::2], np.array([[1], [0], [1]]), label="strided", axis=1, reference=_gathered(1)),
+        sample("take_along_axis", a[::-1, ::2], np.array([[1], [0], [1]]), label="strided", axis=1,
+               reference=_gathered(1)),
         sample("take_along_axis", normal(44, 2, 3, 2), np.array([[[0, 2]], [[1, 1]]], np.int32), label="middle", axis=1,
                reference=_gathered(1)),
+        sample("take_along_axis", a[0, :2], np.array([1, 1]), label="squared",
+               call=lambda x, i: take_along_axis(x, i, 0) ** 2, reference=lambda x, i: x[i] ** 2),
         sample("embedding", words[:1, :2], weight, reference=lambda i, w: w[i]),
         sample("embedding", np.abs(words), weight, label="repeated", reference=lambda i, w: w[i]),
         sample("embedding", np.array(3), weight, label="one", reference=lambda i, w: w[3]),
         sample("embedding", np.zeros((0, 2), np.int32), weight, label="empty", reference=lambda i, w: w[i]),
         sample("embedding", np.array([1, 1]), weight[::-1].T[:, ::2], label="strided", reference=lambda i, w: w[i]),
+        sample("embedding", np.abs(words), weight, label="squared", call=lambda i, w: embedding(i, w) ** 2,
+               reference=lambda i, w: w[i] ** 2),
         sample("one_hot", np.array([[0, 2], [1, 2]]), order=0, reference=lambda i: np.eye(3)[i]),
-        sample("one_hot", np.array([1, 0]), label="more classes", num_classes=4, order=0, reference=lambda i: np.eye(4)[i]),
+        sample("one_hot", np.array([1, 0]), label="more classes", num_classes=4, order=0,
+               reference=lambda i: np.eye(4)[i]),
         sample("one_hot", np.array(2), label="one", num_classes=3, order=0, reference=lambda i: np.eye(3)[2]),
         sample("one_hot", np.zeros(0, np.int64), label="empty", order=0, reference=lambda i: np.zeros((0, 0))),
     ]  # fmt: skip

@@ -64,33 +64,32 @@ EINSUM = {
     "...ij->...ji": ((4, 2, 3),),
     "i...,i...->...": ((3, 2), (3, 2)),
     "...ij,...jk": ((2, 1, 2, 3), (2, 3, 2)),
-    "...->": ((2, 3),),
     "...": ((2, 3),),
     "i...j->j...": ((2, 3, 4),),
     "ij, jk -> ki": ((2, 3), (3, 4)),
     "ij,kl->ijkl": ((2, 1), (1, 3)),
     "zY,Ya->az": ((2, 3), (3, 2)),
     "ij,ij": ((0, 3), (0, 3)),
-    "ij,jk->ik ": ((2, 0), (0, 3)),
+    "ik,kj->ij": ((2, 0), (0, 3)),
     ",i->i": ((), (3,)),
     "->": ((),),
 }
 
 
 def _matmuls() -> list[Sample]:
-    samples = []
-    for number, (label, (first, second)) in enumerate(MATMUL.items()):
-        samples.append(
-            sample("matmul", normal(number, *first), normal(number + 50, *second), label=label, reference=_product)
-        )
+    samples = [
+        sample("matmul", normal(number, *first), normal(number + 50, *second), label=label, reference=_product)
+        for number, (label, (first, second)) in enumerate(MATMUL.items())
+    ]
     a, b = normal(31, 4, 6)[::-1, ::2], normal(32, 2, 3).T[:, ::-1]
     square = normal(33, 3, 3)
     return samples + [
         sample("matmul", a, b, label="strided", reference=_product),
         sample("matmul", np.broadcast_to(normal(34, 3), (4, 3)), b, label="broadcast view", reference=_product),
-        sample("matmul", square, label="by itself", call=lambda m: m @ m @ m, reference=lambda m: _product(_product(m, m), m)),
-        sample("matmul", square, label="by its transpose", call=lambda m: m @ m.T, reference=lambda m: _product(m, m.T)),
-        sample("matmul", square, label="of an array", call=lambda m: square @ m, reference=lambda m: _product(square, m)),
+        sample("matmul", square, label="by itself", call=lambda m: m @ m @ m,
+               reference=lambda m: _product(_product(m, m), m)),
+        sample("matmul", square, label="by its transpose", call=lambda m: m @ m.T,
+               reference=lambda m: _product(m, m.T)),
     ]  # fmt: skip
 
 
@@ -116,31 +115,25 @@ def _einsums() -> list[Sample]:
     samples = []
     for number, (subscripts, shapes) in enumerate(EINSUM.items()):
         operands = [normal(60 + number + 7 * i, *shape) for i, shape in enumerate(shapes)]
-        samples.append(
-            sample(
-                "einsum",
-                *operands,
-                label=subscripts.replace("...", "etc"),
-                call=_call(subscripts),
-                reference=_numpy(subscripts),
-            )
-        )
-    broadcast = [normal(1, 2, 1, 3), normal(2, 4, 3)]
-    strided = normal(3, 4, 4)[::2, ::-1].T
+        samples.append(_summed(subscripts, subscripts.replace("...", "etc"), *operands))
+    strided, square = normal(3, 4, 4)[::2, ::-1].T, normal(4, 3, 3)
     return samples + [
-        sample("einsum", *broadcast, label="broadcast", call=_call("...i,...i->..."), reference=_numpy("...i,...i->...")),
-        sample("einsum", strided, strided, label="strided", call=_call("ij,kj->ik"), reference=_numpy("ij,kj->ik")),
-        sample("einsum", normal(4, 3, 3), label="one operand three times", call=lambda a: einsum("ij,jk,kl->il", a, a, a),
+        _summed("...i,...i->...", "broadcast", normal(1, 2, 1, 3), normal(2, 4, 3)),
+        _summed("ij,kj->ik", "strided", strided, strided),
+        sample("einsum", square, label="one operand three times", call=lambda a: einsum("ij,jk,kl->il", a, a, a),
                reference=lambda a: a @ a @ a),
+        sample("einsum", square, label="etc summed", call=lambda a: einsum("...->", a), reference=np.sum),
     ]  # fmt: skip
 
 
-def _call(subscripts):
-    return lambda *operands: einsum(subscripts, *operands)
-
-
-def _numpy(subscripts):
-    return lambda *operands: np.einsum(subscripts, *operands)
+def _summed(subscripts: str, label: str, *operands) -> Sample:
+    return sample(
+        "einsum",
+        *operands,
+        label=label,
+        call=lambda *tensors: einsum(subscripts, *tensors),
+        reference=lambda *arrays: np.einsum(subscripts, *arrays),
+    )
 
 
 SAMPLES = [*_matmuls(), *_linears(), *_einsums()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_notes.ops.pooling import max_pool2d, max_pool2d_gather, max_pool2d_grad
+from tinygrad_notes.ops.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d, max_pool2d_gather, max_pool2d_grad
 from tinygrad_notes.study.samples.sample import Sample, distinct, normal, sample
 from tinygrad_notes.tensor import to_array
 
@@ -136,6 +136,10 @@ def _avg_samples() -> list[Sample]:
         _avg("one element", normal(12, 1, 1, 1, 1), kernel_size=1),
         _avg("empty batch", normal(13, 0, 2, 4, 4), kernel_size=2),
         _avg("strided", normal(14, 6, 5, 2, 1).T[:, ::-1, ::2], kernel_size=2, stride=1),
+        sample("avg_pool2d", x[0, :1, :3, :3], label="squared", call=lambda a: avg_pool2d(a, 2, stride=1) ** 2,
+               reference=lambda a: _pooled(a, _mean((0, 0), True), (2, 2), (1, 1)) ** 2),
+        sample("adaptive_avg_pool2d", x[0, :1, :2, :2], label="squared", call=lambda a: adaptive_avg_pool2d(a, 1) ** 2,
+               reference=lambda a: a.mean(axis=(1, 2), keepdims=True) ** 2),
         _adaptive("", x, (2, 3), (2, 3)),
         _adaptive("uneven", x, (3, 4), (3, 4)),
         _adaptive("global", x, 1, (1, 1)),

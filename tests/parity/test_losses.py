@@ -1,0 +1,160 @@
+"""Losses against PyTorch: values and gradients, every reduction, weights, ignored labels, smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_notes as tn
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
+REDUCTIONS = pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+SHAPES = [(4,), (5, 4), (1, 1), (3, 4, 2), (2, 3, 2, 4), (80, 90)]
+
+
+def logits_and_labels(shape, ignored=None):
+    rng = np.random.default_rng(sum(shape))
+    classes = shape[0] if len(shape) == 1 else shape[1]
+    batch = () if len(shape) == 1 else (shape[0], *shape[2:])
+    labels = np.asarray(rng.integers(0, classes, batch))
+    if ignored is not None and labels.ndim:
+        labels[..., 0] = ignored
+    return rng.standard_normal(shape) * 3, labels, rng.uniform(0.5, 2, classes)
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss"])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 2)])
+def test_differences(parity, dtype, reduction, name, shape):
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal(shape), rng.standard_normal(shape)
+    options = {"reduction": reduction}
+    ours, theirs = getattr(tn, name), getattr(F, name)
+    parity.check(lambda a, b: ours(a, b, **options), lambda a, b: theirs(a, b, **options), *arrays, dtype=dtype)
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("ignored", [None, -100, 0])
+def test_cross_entropy(parity, dtype, reduction, shape, weighted, smoothing, ignored):
+    logits, labels, weight = logits_and_labels(shape, ignored)
+    options = {
+        "reduction": reduction,
+        "label_smoothing": smoothing,
+        "ignore_index": -100 if ignored is None else ignored,
+    }
+
+    def with_weight(function, make):
+        w = make(weight.astype(dtype)) if weighted else None
+        return lambda x, t: function(x, t, weight=w, **options)
+
+    parity.check(
+        with_weight(tn.cross_entropy, tn.tensor),
+        with_weight(F.cross_entropy, torch.tensor),
+        logits,
+        labels,
+        dtype=dtype,
+    )
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_of_probabilities(parity, dtype, reduction, shape, weighted, smoothing):
+    logits, _, weight = logits_and_labels(shape)
+    targets = np.exp(logits[::-1] / 3)
+    targets /= targets.sum(0 if len(shape) == 1 else 1, keepdims=True)
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+
+    def with_weight(function, make):
+        w = make(weight.astype(dtype)) if weighted else None
+        return lambda x, t: function(x, t, weight=w, **options)
+
+    parity.check(
+        with_weight(tn.cross_entropy, tn.tensor),
+        with_weight(F.cross_entropy, torch.tensor),
+        logits,
+        targets,
+        dtype=dtype,
+    )
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignored", [None, -100, 0])
+def test_nll_loss(parity, dtype, reduction, shape, weighted, ignored):
+    logits, labels, weight = logits_and_labels(shape, ignored)
+    options = {"reduction": reduction, "ignore_index": -100 if ignored is None else ignored}
+
+    def with_weight(function, make):
+        w = make(weight.astype(dtype)) if weighted else None
+        return lambda x, t: function(x, t, weight=w, **options)
+
+    parity.check(
+        with_weight(tn.nll_loss, tn.tensor), with_weight(F.nll_loss, torch.tensor), logits, labels, dtype=dtype
+    )
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("positive", [False, True])
+def test_binary_cross_entropy_with_logits(parity, dtype, reduction, shape, weighted, positive):
+    rng = np.random.default_rng(1)
+    x, t = rng.standard_normal(shape) * 5, rng.uniform(size=shape)
+    w, p = rng.uniform(0.5, 2, shape[-1:]), rng.uniform(0.5, 2, shape[-1:])
+
+    def with_weights(function, make):
+        options = {
+            "weight": make(w.astype(dtype)) if weighted else None,
+            "pos_weight": make(p.astype(dtype)) if positive else None,
+        }
+        return lambda x, t: function(x, t, reduction=reduction, **options)
+
+    name = "binary_cross_entropy_with_logits"
+    parity.check(
+        with_weights(getattr(tn, name), tn.tensor), with_weights(getattr(F, name), torch.tensor), x, t, dtype=dtype
+    )
+
+
+@DTYPES
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum", "batchmean"])
+@pytest.mark.parametrize("log_target", [False, True])
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
+def test_kl_div(parity, dtype, reduction, log_target, shape):
+    rng = np.random.default_rng(2)
+    x, t = np.log(rng.uniform(0.1, 1, shape)), rng.uniform(0.1, 1, shape)
+    options = {"reduction": reduction, "log_target": log_target}
+    arrays = x, np.log(t) if log_target else t
+    parity.check(lambda x, t: tn.kl_div(x, t, **options), lambda x, t: F.kl_div(x, t, **options), *arrays, dtype=dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("case", ["empty", "all ignored", "NaN", "impossible"])
+def test_edges(parity, dtype, reduction, case):
+    logits, labels, _ = logits_and_labels((5, 4))
+    if case == "empty":
+        logits, labels = logits[:0], labels[:0]
+    elif case == "all ignored":
+        labels[:] = -100
+    elif case == "NaN":
+        logits[2, 1] = np.nan
+    else:
+        logits[1, labels[1]] = -np.inf
+    ours = tn.cross_entropy(tn.tensor(logits.astype(dtype)), tn.tensor(labels), reduction=reduction)
+    theirs = F.cross_entropy(torch.tensor(logits.astype(dtype)), torch.tensor(labels), reduction=reduction)
+    parity.compare(ours, theirs)

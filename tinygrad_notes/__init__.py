@@ -17,6 +17,7 @@ from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_
 from tinygrad_notes.kernels import use_kernels
 from tinygrad_notes.ops import *  # noqa: F403
 from tinygrad_notes.ops import __all__ as _ops
+from tinygrad_notes.ops.creation import tensor  # the function: said again, for type checkers, over the module of that name
 from tinygrad_notes.registry import REGISTRY, Array, Arrays, op
 from tinygrad_notes.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tinygrad_notes.tensor import Tensor, bool_, float32, float64, int32, int64, uint8

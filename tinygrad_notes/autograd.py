@@ -511,5 +511,11 @@ def _detach(self: Tensor) -> Tensor:
     return wrap(self.data)
 
 
-Tensor.requires_grad_, Tensor.register_hook, Tensor.retain_grad = _requires_grad_, _register_hook, _retain_grad  # type: ignore[method-assign, attr-defined]
-Tensor.detach, Tensor.backward = _detach, backward  # type: ignore[attr-defined]
+for _name, _method in {
+    "requires_grad_": _requires_grad_,
+    "register_hook": _register_hook,
+    "retain_grad": _retain_grad,
+    "detach": _detach,
+    "backward": backward,
+}.items():
+    setattr(Tensor, _name, _method)

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.autograd import grad
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
-from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.registry import REGISTRY, many, private_op
-from tinygrad_notes.tape import Node, enable_grad, mode, no_grad
+from tinygrad_notes.tape import clock, enable_grad, mode, no_grad, written_since
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
@@ -81,7 +80,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     xs = [_fresh(x) for x in primals]
-    ts = [wrap(to_array(t)) for t in tangents]
+    ts = [wrap(to_array(t, x.dtype)) for x, t in zip(xs, tangents)]
     for i, (x, t) in enumerate(zip(xs, ts)):
         if x.shape != t.shape:
             raise ShapeError(f"jvp: tangent {i} has shape {t.shape}, its primal {x.shape}")
@@ -104,7 +103,8 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
     """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v."""
-    leaf, direction = _fresh(x), to_array(v)
+    leaf = _fresh(x)
+    direction = to_array(v, leaf.dtype)
     if direction.shape != leaf.shape:
         raise ShapeError(f"hvp: v has shape {tuple(direction.shape)}, x {leaf.shape}")
     with enable_grad():
@@ -121,7 +121,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = 
         rows = []
         for i in range(y.size):
             seed = np.zeros_like(y.data)
-            seed.reshape(-1)[i] = 1
+            seed[np.unravel_index(i, y.shape)] = 1
             row = None
             if y.node is not None:
                 row = grad(y, leaf, wrap(seed), create_graph=create_graph, retain_graph=True, allow_unused=True)
@@ -143,24 +143,30 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     2016, arXiv:1604.06174). Parameters that ``function`` captures get their gradients too, and random ops see the
     same random numbers again.
     """
-    rng = get_rng_state()
+    rng, start = get_rng_state(), next(clock)
     with no_grad():
         value = function(*inputs)
     now = mode.get()
     if not now.record:
         return value
+    if not all(type(v) is Tensor for v in _tuple(value)):
+        raise DTypeError("checkpoint: the function returned something else than a Tensor, or a tuple or list of Tensors")
+    for i, x in enumerate(inputs):
+        where = written_since(x.data, start) if type(x) is Tensor else None
+        if where:
+            raise GradientError(f"checkpoint: the function changes input {i} in place at {where}, and would do so again")
 
-    def again(*call: tuple[Any, Node | None]) -> Any:
+    def again(*call: tuple[Any, ...]) -> Any:
         current = get_rng_state()
         set_rng_state(rng)
         try:
-            return function(*(wrap(x, node) if type(x) in DEVICES else x for x, node in call))
+            return function(*(wrap(*part) if len(part) == 2 else part[0] for part in call))
         finally:
             set_rng_state(current)
 
     record = private_op("checkpoint", again)
     nodes = [x.node if type(x) is Tensor else None for x in inputs]
-    call = tuple((x.data, x.node) if type(x) is Tensor else (x, None) for x in inputs)
+    call = tuple((x.data, x.node) if type(x) is Tensor else (x,) for x in inputs)
     values = tuple(v.data for v in _tuple(value))
     results = many(record, (), values, (), nodes, (), call, now, always=True)
     return _like(value, results)

@@ -31,7 +31,7 @@ def draw_seed() -> int:
 
 def get_rng_state() -> dict[str, Any]:
     """The generator's state, to be given to :func:`set_rng_state`."""
-    return _state["generator"].bit_generator.state
+    return dict(_state["generator"].bit_generator.state)
 
 
 def set_rng_state(state: dict[str, Any]) -> None:

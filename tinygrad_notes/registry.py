@@ -41,7 +41,9 @@ else:
 
 
 REGISTRY: dict[str, Op] = {}
-NUMBERS = frozenset({float, int, bool, type(None)})  # operands that an elementwise op takes as they are
+# Local names of the wrappers, which no parameter may have.
+RESERVED = frozenset({"value", "result", "node", "now", "derivative", "function", "settled", "error", "y"})
+NUMBERS = frozenset({float, int, bool})  # operands that an elementwise op takes as they are
 
 
 class Op:
@@ -74,6 +76,9 @@ class Op:
         self.sequence = next(
             (i for i, name in enumerate(self.operands) if annotations[name] == "Arrays"), None
         )
+        reserved = sorted(RESERVED.intersection(self.signature.parameters))
+        if reserved:
+            raise TypeError(f"op {self.name}: the parameter {reserved[0]!r} has a name that its wrapper needs; choose another")
         codes = _derivative_codes(function.__code__)
         if len(codes) > len(self.operands) and self.operands and len(codes) % len(self.operands) == 0:
             codes = self._merge_branches(codes)
@@ -85,6 +90,7 @@ class Op:
         known = {"y", *self.operands}
         wrong = [n for code, keep in zip(codes, self.keeps) for n in (*code.co_freevars, *keep)
                  if (n in code.co_freevars and n in self.operands) or (n in keep and n not in known)]  # fmt: skip
+        wrong += [code.co_varnames[code.co_argcount] for code in codes if code.co_kwonlyargcount]
         if wrong:
             raise TypeError(
                 f"{self.name}: a derivative names what it keeps as parameters, y or an operand, not {wrong}"
@@ -156,6 +162,7 @@ def op(
         raise TypeError(f"op {record.name} is defined twice")
     call = _sequence_wrapper(record) if record.sequence is not None else _wrapper(record)
     call.__doc__, call.__module__, call.__qualname__ = function.__doc__, function.__module__, function.__qualname__
+    call.__name__, call.__signature__ = function.__name__, record.signature  # type: ignore[attr-defined]
     call.op = record  # type: ignore[attr-defined]
     REGISTRY[record.name], record.call = record, call
     return call
@@ -168,7 +175,10 @@ def accept(value: Any, op: Op, operand: str) -> Any:
     """An operand that is no Tensor and no plain NumPy array of a supported dtype."""
     raw = mode.get().raw
     if type(value) in DEVICES:
-        return value if raw else value.astype(as_dtype(value.dtype), copy=False)
+        try:
+            return value if raw else value.astype(as_dtype(value.dtype), copy=False)
+        except DTypeError as error:
+            raise DTypeError(f"{op.name}: {operand} is {value.dtype}: {error}") from None
     if isinstance(value, np.generic):
         # NumPy returns scalars where arrays have no axes: in backward they are values; from a user they promote nothing
         return np.asarray(value) if raw else accept(value.item(), op, operand)
@@ -193,11 +203,12 @@ def settle(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...] | None:
     dtypes = [a.dtype for a in operands if type(a) in DEVICES]
     if any(dtype is float64 or dtype == float64 for dtype in dtypes):
         return None
-    return tuple(a.astype(float32) if type(a) in DEVICES else
-                 np.asarray(a, float32) if not dtypes and a is not None else a for a in operands)  # fmt: skip
+    like = next((a for a in operands if type(a) in DEVICES), None)
+    return tuple(a.astype(float32) if type(a) in DEVICES else None if a is None else
+                 np.asarray(a, float32, like=like) for a in operands)  # fmt: skip
 
 
-ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
+ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, AttributeError)
 _OURS = (ShapeError, DTypeError, DeviceError, GradientError)
 
 
@@ -213,6 +224,7 @@ def explain(op: Op, error: Exception, operands: tuple[Any, ...]) -> Exception:
     kinds: dict[type, type] = {
         ValueError: ShapeError,
         TypeError: DTypeError,
+        AttributeError: DTypeError,
         OverflowError: DTypeError,
         ZeroDivisionError: ShapeError,
     }
@@ -247,6 +259,8 @@ def many(
 ) -> tuple[Tensor, ...]:
     """The Tensors of an op with several values. Each has a part node below the op's own, which gathers their
     gradients; the op's derivatives receive them as a tuple."""
+    if any(map(callable, values)):
+        raise TypeError(f"op {op.name}: a derivative is written inside the op, and its first parameter is g")
     values = tuple(v if type(v) in DEVICES else np.asarray(v) for v in values)
     node = None
     if now.record and (always or (op.differentiable and any(parent is not None for parent in parents))):
@@ -314,8 +328,8 @@ _UNRECORDED = """    result.node = None
 
 _RECORD = """    if now is SILENT or ({no_nodes}):
         result.node = None
-        if writes.joined and now.record:
-            check_joined(({pairs},), "{op_name}")
+        if writes.joined:
+            check_joined(({pairs},), "{op_name}", value, now.record)
         if now.observed:
             observe(OP, ({operands},), value, None, now)
         return result
@@ -412,9 +426,7 @@ def _wrapper(record: Op) -> Callable[..., Any]:
         "__name__": record.function.__module__,
     }  # fmt: skip
     scope["write"] = lambda: _write_wrapper(record, scope)
-    call = FunctionType(_unwritten.__code__, scope, record.function.__name__)
-    call.__signature__ = record.signature  # type: ignore[attr-defined]
-    return call
+    return FunctionType(_unwritten.__code__, scope, record.function.__name__)
 
 
 def _unwritten(*arguments: Any, **options: Any) -> Any:
@@ -428,7 +440,8 @@ def _write_wrapper(record: Op, scope: dict[str, Any]) -> Callable[..., Any]:
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # tracebacks show it
     exec(compile(source, file, "exec"), scope)
     written, call = scope[record.function.__name__], record.call
-    call.__code__, call.__defaults__, call.__kwdefaults__ = written.__code__, written.__defaults__, written.__kwdefaults__
+    # the code last: another thread may call it meanwhile, and the code of now takes no defaults
+    call.__defaults__, call.__kwdefaults__, call.__code__ = written.__defaults__, written.__kwdefaults__, written.__code__
     return call
 
 

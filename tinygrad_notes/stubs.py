@@ -35,7 +35,7 @@ class Tensor:
 # Attributes whose type the run-time object does not tell.
 PROPERTIES = {"T": "Tensor", "mT": "Tensor"}
 RETURNS = {"__iter__": "Iterator[Tensor]", "__setitem__": "None", "backward": "None", "retain_grad": "None", "split": "list[Tensor]",
-           "unstack": "tuple[Tensor, ...]", "register_hook": "Callable[[], None]"}  # fmt: skip
+           "__init__": "None", "unstack": "tuple[Tensor, ...]", "register_hook": "Callable[[], None]"}  # fmt: skip
 SKIPPED = {"__slots__", "__weakref__", "__doc__", "__module__", "__dict__", "data", "grad", "node", "__annotations__",
            "__init_subclass__", "__firstlineno__", "__static_attributes__"}  # fmt: skip
 
@@ -53,7 +53,7 @@ def text() -> str:
 
 
 def _member(name: str, value: Any) -> Iterator[str]:
-    if isinstance(value, property):
+    if isinstance(value, property) and value.fget is not None:
         kind = PROPERTIES.get(name) or _annotation(inspect.signature(value.fget).return_annotation)
         yield "    @property"
         yield f"    def {name}(self) -> {kind}: ..."
@@ -83,7 +83,7 @@ def _signature(function: Any, returns: str | None, first: str | None) -> str:
         if p.kind is p.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
-        prefix = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        prefix = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
         starred = starred or p.kind is p.VAR_POSITIONAL
         if i == 0 and first:
             parts.append(first)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import math
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,29 +46,43 @@ RECORD, SILENT, RAW = Mode(True), Mode(False), Mode(False, raw=True)
 mode: ContextVar[Mode] = ContextVar("mode", default=RECORD)
 
 
+# The modes to go back to, newest first: of this thread or task, so that several may share one no_grad().
+_outer: ContextVar[Any] = ContextVar("outer", default=None)
+
+
 class in_mode:
     """Context manager and decorator that sets the mode of this thread or task."""
 
-    __slots__ = ("change", "tokens")
+    __slots__ = ("change",)
 
     def __init__(self, change: Callable[[Mode], Mode]):
         self.change = change
-        self.tokens: list[Token[Mode]] = []
 
     def __enter__(self) -> None:
-        self.tokens.append(mode.set(self.change(mode.get())))
+        now = mode.get()
+        _outer.set((now, _outer.get()))
+        mode.set(self.change(now))
 
     def __exit__(self, *error: object) -> None:
-        mode.reset(self.tokens.pop())
+        before, outer = _outer.get()
+        mode.set(before)
+        _outer.set(outer)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function.__name__} is a generator, which runs between other code; write the with block inside")
+
+        @functools.wraps(function)
         def wrapper(*arguments: Any, **options: Any) -> Any:
-            with in_mode(self.change):
+            with self:
                 return function(*arguments, **options)
 
-        wrapper.__wrapped__ = function  # type: ignore[attr-defined]
-        wrapper.__name__, wrapper.__doc__ = getattr(function, "__name__", "wrapper"), function.__doc__
-        return wrapper
+        @functools.wraps(function)
+        async def coroutine(*arguments: Any, **options: Any) -> Any:
+            with self:
+                return await function(*arguments, **options)
+
+        return coroutine if inspect.iscoroutinefunction(function) else wrapper
 
 
 def no_grad() -> in_mode:
@@ -106,7 +123,7 @@ _ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "tape", "registr
 
 def _in_engine(frame: Any) -> bool:
     name = frame.f_globals.get("__name__", "")
-    return name.startswith(_ENGINE)
+    return name.startswith(_ENGINE) or frame.f_code.co_filename.startswith("<op ")  # the wrapper of a user's own op
 
 
 def _caller() -> tuple[str, int]:
@@ -163,11 +180,11 @@ class _Writes:
 
 
 class _Write:
-    """The newest write to one buffer."""
+    """The newest write to one buffer. ``joined``: if it got a gradient by a write, the arrays that look at it since then."""
 
     __slots__ = ("buffer", "joined", "line", "tick")
 
-    def __init__(self, buffer: weakref.ref, tick: int, line: tuple[str, int], joined: weakref.ref | None):
+    def __init__(self, buffer: weakref.ref, tick: int, line: tuple[str, int], joined: list[weakref.ref] | None):
         self.buffer, self.tick, self.line, self.joined = buffer, tick, line, joined
 
     def where(self) -> str:
@@ -175,6 +192,7 @@ class _Write:
 
 
 writes = _Writes()
+_writing = threading.RLock()  # again by the same thread: a buffer may die, and be forgotten, in the middle
 
 
 def owner_of(array: Any) -> Any:
@@ -191,35 +209,38 @@ def mark_written(array: Any, joined: bool = False) -> int:
     ``joined``: the write gave a gradient to a Tensor that had none.
     """
     owner = owner_of(array)
-    key, tick = id(owner), next(clock)
-    before = writes.by_buffer.get(key)
-    if before is None:
-        buffer = weakref.ref(owner, lambda _: _forget(key))
-    else:
-        buffer = before.buffer
-    member = before.joined if before is not None else None
-    if joined and member is None:
-        member = weakref.ref(array)
-        writes.joined += 1
-    writes.by_buffer[key] = _Write(buffer, tick, _caller(), member)
-    writes.last = tick
+    key, line = id(owner), _caller()
+    with _writing:
+        tick = next(clock)
+        before = writes.by_buffer.get(key)
+        if before is None:
+            buffer, known = weakref.ref(owner, lambda _: _forget(key)), None
+        else:
+            buffer, known = before.buffer, before.joined
+        if joined and known is None:
+            known = [weakref.ref(array)]
+            writes.joined += 1
+        writes.by_buffer[key] = _Write(buffer, tick, line, known)
+        writes.last = tick
     return tick
 
 
 def _forget(key: int) -> None:
-    write = writes.by_buffer.pop(key, None)
-    if write is not None and write.joined is not None:
-        writes.joined -= 1
+    with _writing:
+        write = writes.by_buffer.pop(key, None)
+        if write is not None and write.joined is not None:
+            writes.joined -= 1
 
 
 def forgive_write(array: Any) -> None:
     """Take the newest write to ``array`` as known: ``x[i] += v`` wrote a view of x and now assigns it to x."""
     write = writes.by_buffer.get(id(owner_of(array)))
     if write is not None:
-        write.tick = 0
-        if write.joined is not None:
-            write.joined = None
-            writes.joined -= 1
+        with _writing:
+            write.tick = 0
+            if write.joined is not None:
+                write.joined = None
+                writes.joined -= 1
 
 
 def written_since(array: Any, stamp: float) -> str | None:
@@ -238,16 +259,39 @@ def check_history(node: Node, array: Any, op_name: str) -> None:
         )
 
 
-def check_joined(operands: Sequence[tuple[Any, Node | None]], op_name: str) -> None:
-    """A view taken before its buffer got a gradient does not know of it."""
+def check_joined(operands: Sequence[tuple[Any, Node | None]], op_name: str, value: Any = None, record: bool = True) -> None:
+    """A view taken before its buffer got a gradient does not know of it; ``value``, computed from one that does, does."""
     for array, node in operands:
-        if node is None and type(array) in DEVICES:
-            write = writes.by_buffer.get(id(owner_of(array)))
-            if write is not None and write.joined is not None and write.joined() is not array:
-                raise GradientError(
-                    f"{op_name}: an operand views memory that was given a gradient in place at {write.where()}, which this "
-                    "view does not know; take the view after the write, or of a copy"
-                )
+        write = writes.by_buffer.get(id(owner_of(array))) if type(array) in DEVICES else None
+        if write is None or write.joined is None:
+            continue
+        if node is not None or any(known() is array for known in write.joined):
+            if owner_of(value) is write.buffer():  # a view of what was detached, or taken under no_grad
+                write.joined = [k for k in write.joined if k() is not None and k() is not value] + [weakref.ref(value)]
+        elif record:
+            raise GradientError(
+                f"{op_name}: an operand views memory that was given a gradient in place at {write.where()}, which this "
+                "view does not know; take the view after the write, or of a copy"
+            )
+
+
+def check_operand(tensor: Tensor, op_name: str) -> None:
+    """What an op checks of an operand on the tape, for a write that hands the op a copy of it."""
+    if mode.get().record:
+        if tensor.node is None:
+            check_joined(((tensor.data, None),), op_name)
+        elif tensor.node.stamp < writes.last:
+            check_history(tensor.node, tensor.data, op_name)
+
+
+def adopt(tensor: Tensor, node: Node) -> None:
+    """``tensor`` was written in place and is now the value of ``node``; so is the gradient it retains."""
+    before = tensor.node
+    if before is not None and before.extra is not None and before.extra.owner is not None:
+        node.extra = node.extra or Extra()
+        node.extra.owner, before.extra.owner = before.extra.owner, None
+    tensor.node = node
+    node.stamp = next(clock)
 
 
 # ---------------------------------------------------------------------- nodes

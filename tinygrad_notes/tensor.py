@@ -33,6 +33,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node")
+    __array_priority__ = 1000  # CuPy's arrays on the left give way to it
 
     data: Any
     grad: Tensor | None
@@ -162,7 +163,8 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         self._refuse_history("pickle")
-        return _rebuild, (to_numpy(self.data), self.device, self.node is not None, self.grad)
+        grad = None if self.grad is None else wrap(self.grad.data)
+        return _rebuild, (to_numpy(self.data), self.device, self.node is not None, grad)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         self._refuse_history("deepcopy")
@@ -230,13 +232,13 @@ def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
     if isinstance(data, list | tuple) and _holds_tensor(data):
         raise DTypeError("tensor: a list of Tensors; use stack or concat, which keep the gradient")
     try:
-        array = np.array(data)
+        array = np.asarray(data)  # np.array asks for a copy, which PyTorch's __array__ does not understand
         if array.dtype.kind == "O":
             raise TypeError(f"{type(data).__name__} {data!r:.60}")
         if wanted is None:
             of_numpy = isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__")
             wanted = float32 if array.dtype == float64 and not of_numpy else as_dtype(array.dtype)
-        return array.astype(wanted, copy=False)
+        return array.astype(wanted, copy=copy and hasattr(data, "__array__"))
     except ValueError as error:
         raise ShapeError(f"tensor: the rows differ in length, expected a rectangular list ({error})") from None
     except (TypeError, OverflowError) as error:

@@ -34,7 +34,7 @@ def test_drop_last_leaves_out_the_batch_that_is_not_full():
 def test_every_epoch_is_shuffled_anew_and_the_seed_decides_how():
     loader, twin = DataLoader(data(), 3, shuffle=True, generator=5), DataLoader(data(), 3, shuffle=True, generator=5)
     first, second = read(loader), read(loader)
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10))
+    assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == list(range(10))
     assert first != second
     assert [read(twin), read(twin)] == [first, second]
 

@@ -26,7 +26,11 @@ SHAPES = [
     (lambda: nn.Conv2d(4, 6, 3, padding=2, padding_mode="reflect"), (2, 4, 7, 8), (2, 6, 9, 10)),
     (lambda: nn.Conv2d(4, 6, (3, 4), padding="same", padding_mode="circular"), (4, 7, 8), (6, 7, 8)),
     (lambda: nn.Conv2d(4, 6, 3, padding="valid", padding_mode="replicate"), (2, 4, 7, 8), (2, 6, 5, 6)),
-    (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (2, 4, 5, 6), (2, 6, 10, 12)),
+    (
+        lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        (2, 4, 5, 6),
+        (2, 6, 10, 12),
+    ),
     (lambda: nn.MaxPool2d(2), (2, 3, 5, 6), (2, 3, 2, 3)),
     (lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True), (2, 3, 6, 6), (2, 3, 4, 4)),
     (lambda: nn.AvgPool2d((2, 3)), (2, 3, 5, 6), (2, 3, 2, 2)),
@@ -187,7 +191,9 @@ def test_recurrent_state_goes_on():
     assert np.allclose(np.concatenate([first.data, second.data]), whole.data, atol=1e-6)
     assert np.allclose(h2.data, h.data, atol=1e-6)
     assert np.allclose(c2.data, c.data, atol=1e-6)
-    assert repr(nn.GRU(3, 4, 2, bias=False, reset_after=False)).startswith("GRU(3, 4, num_layers=2, bias=False, reset_after=False)")
+    assert repr(nn.GRU(3, 4, 2, bias=False, reset_after=False)).startswith(
+        "GRU(3, 4, num_layers=2, bias=False, reset_after=False)"
+    )
 
 
 def test_attention_weights_and_masks():
@@ -202,7 +208,11 @@ def test_attention_weights_and_masks():
     future = np.triu(np.ones((5, 5), bool), 1)  # True: not allowed
     padding = np.zeros((3, 5), bool)
     padding[1, 2:] = True
-    for options in ({"attn_mask": future}, {"is_causal": True}, {"attn_mask": np.where(future, -np.inf, 0).astype(np.float32)}):
+    for options in (
+        {"attn_mask": future},
+        {"is_causal": True},
+        {"attn_mask": np.where(future, -np.inf, 0).astype(np.float32)},
+    ):
         y, weights = layer(x, x, x, key_padding_mask=padding, **options)
         assert not weights.data[:, future].any()
         assert not weights.data[1, :, 2:].any()
@@ -232,15 +242,16 @@ def test_attention_layouts_agree():
 def test_losses_are_the_functions():
     x, t = tn.tensor(images(4, 3)), tn.tensor(images(4, 3))
     labels, ones = np.array([0, 2, 1, 2]), np.ones(3, np.float32)
-    log_p = tn.log_softmax(x, 1)
+    log_p, p = tn.log_softmax(x, 1), tn.sigmoid(t)
+    smooth = {"label_smoothing": 0.1}
     pairs = [
         (nn.MSELoss()(x, t), tn.mse_loss(x, t)),
         (nn.L1Loss("sum")(x, t), tn.l1_loss(x, t, "sum")),
-        (nn.CrossEntropyLoss(weight=ones * 2, label_smoothing=0.1)(x, labels), tn.cross_entropy(x, labels, ones * 2, label_smoothing=0.1)),
+        (nn.CrossEntropyLoss(ones * 2, **smooth)(x, labels), tn.cross_entropy(x, labels, ones * 2, **smooth)),
         (nn.CrossEntropyLoss(ignore_index=2)(x, labels), tn.cross_entropy(x, labels, ignore_index=2)),
         (nn.NLLLoss(reduction="none")(log_p, labels), tn.nll_loss(log_p, labels, reduction="none")),
-        (nn.BCEWithLogitsLoss(pos_weight=ones * 3)(x, abs(t.sign())), tn.binary_cross_entropy_with_logits(x, abs(t.sign()), pos_weight=ones * 3)),
-        (nn.KLDivLoss("batchmean", log_target=True)(log_p, log_p * 2), tn.kl_div(log_p, log_p * 2, "batchmean", log_target=True)),
+        (nn.BCEWithLogitsLoss(None, "sum", ones)(x, p), tn.binary_cross_entropy_with_logits(x, p, None, ones, "sum")),
+        (nn.KLDivLoss("batchmean", log_target=True)(log_p, log_p * 2), tn.kl_div(log_p, log_p * 2, "batchmean", True)),
     ]  # fmt: skip
     for layer, function in pairs:
         assert np.array_equal(layer.data, function.data)
@@ -249,6 +260,11 @@ def test_losses_are_the_functions():
 
 
 # ---------------------------------------------------------------------- wrong arguments
+
+
+def masked(**masks):
+    return nn.MultiheadAttention(4, 2)(*[tn.ones((3, 4))] * 3, **masks)
+
 
 WRONG = [
     (lambda: nn.Linear(-1, 2), tn.ShapeError, "Linear: in_features is -1, expected at least 0"),
@@ -260,11 +276,11 @@ WRONG = [
     (lambda: nn.Conv2d(1, 1, (3, 3, 3)), tn.ShapeError, "Conv2d: kernel_size is"),
     (lambda: nn.Conv2d(1, 1, 3, stride=0), tn.ShapeError, "Conv2d: stride is 0"),
     (lambda: nn.Conv2d(1, 1, 3, padding=-1), tn.ShapeError, "Conv2d: padding is -1"),
-    (lambda: nn.Conv2d(1, 1, 3, padding="full"), tn.ShapeError, "Conv2d: padding is 'full', expected 'same' or 'valid'"),
+    (lambda: nn.Conv2d(1, 1, 3, padding="full"), tn.ShapeError, "padding is 'full', expected 'same' or 'valid'"),
     (lambda: nn.Conv2d(1, 1, 3, stride=2, padding="same"), tn.ShapeError, "needs stride 1"),
     (lambda: nn.Conv2d(1, 1, 3, padding_mode="mirror"), tn.ShapeError, "padding_mode is 'mirror'"),
     (lambda: nn.Conv2d(1, 1, 3, padding_mode="reflect")(tn.ones((3, 3))), tn.ShapeError, "x has 2 axes"),
-    (lambda: nn.ConvTranspose2d(1, 1, 3, output_padding=1), tn.ShapeError, "output_padding is 1, expected less than stride"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, output_padding=1), tn.ShapeError, "output_padding is 1, expected less"),
     (lambda: nn.ConvTranspose2d(1, 1, 3, padding_mode="reflect"), tn.ShapeError, "only 'zeros' exists"),
     (lambda: nn.MaxPool2d(2, padding=2), tn.ShapeError, "at most half of kernel_size"),
     (lambda: nn.AvgPool2d("2"), tn.DTypeError, "AvgPool2d: kernel_size is '2'"),
@@ -290,8 +306,9 @@ WRONG = [
     (lambda: nn.GRU(3, 4)(tn.ones((2, 2, 5))), tn.ShapeError, "gru_scan: weight_ih"),
     (lambda: nn.MultiheadAttention(8, 3), tn.ShapeError, "embed_dim is 8, expected a multiple of num_heads, 3"),
     (lambda: nn.MultiheadAttention(4, 2)(*[tn.ones(4)] * 3), tn.ShapeError, "expected 3 axes each, or 2"),
-    (lambda: nn.MultiheadAttention(4, 2)(*[tn.ones((3, 4))] * 3, attn_mask=tn.ones((2, 2))), tn.ShapeError, "attn_mask has shape"),
-    (lambda: nn.MultiheadAttention(4, 2)(*[tn.ones((3, 4))] * 3, key_padding_mask=np.ones(3, int)), tn.DTypeError, "key_padding_mask is int64"),
+    (lambda: masked(attn_mask=tn.ones((2, 2))), tn.ShapeError, "attn_mask has shape"),
+    (lambda: masked(key_padding_mask=np.ones((1, 2), bool)), tn.ShapeError, "key_padding_mask has shape"),
+    (lambda: masked(key_padding_mask=np.ones(3, int)), tn.DTypeError, "key_padding_mask is int64"),
     (lambda: nn.MSELoss("average"), tn.ShapeError, "MSELoss: reduction is 'average'"),
     (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), tn.ShapeError, "label_smoothing is 2.0"),
 ]  # fmt: skip

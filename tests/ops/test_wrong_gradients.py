@@ -14,6 +14,7 @@ from tinygrad_notes.study.samples import SAMPLES
 from tinygrad_notes.tensor import Tensor, wrap
 
 SCALE = 1.001
+CANDIDATES = 8  # samples of an op that are tried until one notices
 
 
 def floating_of(values) -> list[Tensor]:
@@ -117,7 +118,7 @@ def test_every_gradient_scaled_by_a_thousandth_is_caught(name, where):
     for i in range(count):
         caught, effects = False, []
         for order, samples in ((1, first), (2, second)):
-            for one in samples[:6]:
+            for one in samples[:CANDIDATES]:
                 with scaled(op, i, effects):
                     caught = not gradcheck(one.call, *one.operands, order=order, directions=2).passed
                 if caught:
@@ -139,7 +140,7 @@ def test_every_operand_is_scaled_somewhere(where):
         for i in range(len(op.operands)):
             effects: list[bool] = []
             for order, samples in ((1, first), (2, second)):
-                for one in samples[:12]:
+                for one in samples[:CANDIDATES]:
                     if not any(effects):
                         with scaled(op, i, effects):
                             gradcheck(one.call, *one.operands, order=order, directions=1)

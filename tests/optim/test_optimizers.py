@@ -36,7 +36,7 @@ def test_sgd_on_a_quadratic_shrinks_by_a_constant_factor():
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_on_a_quadratic_follows_its_linear_recurrence(nesterov):
-    """For f = a x²/2, (x, v) is multiplied by a fixed matrix at every step (v = 0 before the first, which v = d agrees with)."""
+    """For f = a x²/2, each step multiplies (x, v) by a fixed matrix; from v = 0 the first gives v = d."""
     a, lr, mu = 3.0, 0.05, 0.9
     x = parameter(1.0)
     optimizer = optim.SGD([x], lr=lr, momentum=mu, nesterov=nesterov)
@@ -104,7 +104,9 @@ def test_parameters_without_a_gradient_are_skipped_and_count_their_own_steps():
     assert np.allclose(x.data, 0.98)
 
 
-@pytest.mark.parametrize("build", [lambda p: optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1), lambda p: optim.AdamW(p, 0.1)])
+@pytest.mark.parametrize(
+    "build", [lambda p: optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1), lambda p: optim.AdamW(p, 0.1)]
+)
 def test_gradients_are_never_written_and_share_nothing(build):
     x = with_grad(parameter(1.0, 2.0), 3.0, 4.0)
     optimizer = build([x])
@@ -230,7 +232,10 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ({**good, "param_groups": [{**group, "lr": -1.0}]}, "lr is -1.0"),
         ({**good, "state": {3: kept}}, r"state for parameters \[3\], expected 0 to 0"),
         ({**good, "state": {0: {"momentum_buffer": kept["exp_avg"]}}}, r"has \['momentum_buffer'\], expected"),
-        ({**good, "state": {0: {**kept, "exp_avg": np.zeros(3)}}}, r"exp_avg of parameter 0 has shape \(3,\), expected \(2,\)"),
+        (
+            {**good, "state": {0: {**kept, "exp_avg": np.zeros(3)}}},
+            r"exp_avg of parameter 0 has shape \(3,\), expected \(2,\)",
+        ),
     ]
     for state, message in wrong:
         with pytest.raises(tn.ShapeError, match=message):

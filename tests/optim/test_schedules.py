@@ -22,7 +22,10 @@ def warmup_cosine(o):
 
 SCHEDULES = {
     "step": (lambda o: optim.StepLR(o, 3, 0.5), lambda t: BASE * 0.5 ** (t // 3)),
-    "multistep": (lambda o: optim.MultiStepLR(o, [7, 3], 0.1), lambda t: BASE * (1 if t < 3 else 0.1 if t < 7 else 0.01)),
+    "multistep": (
+        lambda o: optim.MultiStepLR(o, [7, 3], 0.1),
+        lambda t: BASE * (1 if t < 3 else 0.1 if t < 7 else 0.01),
+    ),
     "exponential": (lambda o: optim.ExponentialLR(o, 0.9), lambda t: BASE * 0.9**t),
     "linear": (lambda o: optim.LinearLR(o, 0.2, 1.0, 4), lambda t: BASE * (0.2 + 0.8 * min(t, 4) / 4)),
     "cosine": (lambda o: optim.CosineAnnealingLR(o, 8, 0.1), lambda t: 0.1 + 0.4 * (1 + math.cos(math.pi * t / 8)) / 2),
@@ -99,7 +102,11 @@ def test_the_optimizer_uses_the_rate():
         (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)] * 3, [3, 3]), tn.ShapeError, "increasing"),
         (lambda o: optim.SequentialLR(o, [optim.StepLR(optimizer(), 1)], []), tn.ShapeError, "another optimizer"),
         (lambda o: optim.StepLR(o, 1).load_state_dict({}), tn.ShapeError, "expected 'last_epoch'"),
-        (lambda o: optim.StepLR(o, 1).load_state_dict({"last_epoch": 1, "base_lrs": [1, 2]}), tn.ShapeError, "2 groups"),
+        (
+            lambda o: optim.StepLR(o, 1).load_state_dict({"last_epoch": 1, "base_lrs": [1, 2]}),
+            tn.ShapeError,
+            "2 groups",
+        ),
     ],
 )
 def test_wrong_arguments(build, error, message):

@@ -82,7 +82,10 @@ class Parity:
         """
         import torch
 
-        leaves, torch_leaves, arguments, torch_arguments = [], [], [], []
+        leaves: list[Any] = []
+        torch_leaves: list[Any] = []
+        arguments: list[Any] = []
+        torch_arguments: list[Any] = []
         for array in arrays:
             if array is None:
                 arguments.append(None)
@@ -90,7 +93,7 @@ class Parity:
                 continue
             floating = np.asarray(array).dtype.kind == "f"
             array = np.array(array, dtype=dtype if floating else None, order="C")
-            ours_one, theirs_one = tn.tensor(array), torch.from_numpy(array.copy())
+            ours_one, theirs_one = tn.Tensor(array), torch.from_numpy(array.copy())
             if floating:
                 leaves.append(ours_one.requires_grad_())
                 torch_leaves.append(theirs_one.requires_grad_())

@@ -22,20 +22,32 @@ BATCHES = rng.standard_normal((STEPS, 8, 5))
 def pair(dtype="float64"):
     """The same small network twice."""
     torch.manual_seed(0)
-    theirs = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)).to(getattr(torch, dtype))
+    theirs = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3)).to(
+        getattr(torch, dtype)
+    )
     ours = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).to(dtype)
     ours.load_state_dict({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
     return ours, theirs
 
 
-def train(parity, ours, theirs, ours_optimizer, torch_optimizer, batches=BATCHES, tolerance=None, after=lambda: None, skip=None):
+def train(
+    parity,
+    ours,
+    theirs,
+    ours_optimizer,
+    torch_optimizer,
+    batches=BATCHES,
+    tolerance=None,
+    after=lambda: None,
+    skip=None,
+):
     """Both networks step by step; the parameters are compared after every step."""
     dtype = ours[0].weight.dtype
     for step, batch in enumerate(batches.astype(dtype)):
         ours_optimizer.zero_grad()
         torch_optimizer.zero_grad()
-        ours(tn.tensor(batch)).square().sum().backward()
-        theirs(torch.from_numpy(batch)).square().sum().backward()
+        ours(tn.tensor(batch)).square().mean().backward()
+        theirs(torch.from_numpy(batch)).square().mean().backward()
         if skip is not None and step % 3 == skip:  # now and then a parameter has no gradient
             ours[0].weight.grad = theirs[0].weight.grad = None
         ours_optimizer.step()
@@ -45,20 +57,24 @@ def train(parity, ours, theirs, ours_optimizer, torch_optimizer, batches=BATCHES
 
 
 SGD = [
-    {"lr": 0.01, "momentum": momentum, "dampening": dampening, "weight_decay": decay, "nesterov": nesterov, "maximize": maximize}
-    for momentum, dampening, decay, nesterov, maximize in itertools.product((0, 0.9), (0, 0.3), (0, 0.1), (False, True), (False, True))
-    if not (nesterov and (momentum == 0 or dampening)) and not (dampening and not momentum)
+    {"lr": 0.01, "momentum": mu, "dampening": tau, "weight_decay": decay, "nesterov": nesterov, "maximize": maximize}
+    for mu, tau, decay, nesterov, maximize in itertools.product((0, 0.9), (0, 0.3), (0, 0.1), *((False, True),) * 2)
+    if not (nesterov and (mu == 0 or tau)) and not (tau and not mu)
 ]  # fmt: skip
 ADAM = [
     {"lr": 0.02, "betas": betas, "eps": eps, "weight_decay": decay, "maximize": maximize}
-    for betas, eps, decay, maximize in itertools.product(((0.9, 0.999), (0.5, 0.8)), (1e-8, 1e-2), (0, 0.1), (False, True))
+    for betas, eps, decay, maximize in itertools.product(
+        ((0.9, 0.999), (0.5, 0.8)), (1e-8, 1e-2), (0, 0.1), (False, True)
+    )
 ]
 
 
 @pytest.mark.parametrize("options", SGD, ids=str)
 def test_sgd(parity, options):
     ours, theirs = pair()
-    train(parity, ours, theirs, optim.SGD(ours.parameters(), **options), torch.optim.SGD(theirs.parameters(), **options))
+    train(
+        parity, ours, theirs, optim.SGD(ours.parameters(), **options), torch.optim.SGD(theirs.parameters(), **options)
+    )
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
@@ -76,7 +92,14 @@ DEFAULTS = [("SGD", {}), ("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {}), (
 def test_defaults_and_float32(parity, name, options):
     ours, theirs = pair("float32")
     makers = getattr(optim, name), getattr(torch.optim, name)
-    train(parity, ours, theirs, makers[0](ours.parameters(), **options), makers[1](theirs.parameters(), **options), tolerance=5e-5)
+    train(
+        parity,
+        ours,
+        theirs,
+        makers[0](ours.parameters(), **options),
+        makers[1](theirs.parameters(), **options),
+        tolerance=5e-5,
+    )
 
 
 @pytest.mark.parametrize(("name", "options"), DEFAULTS, ids=str)

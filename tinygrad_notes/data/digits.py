@@ -59,5 +59,5 @@ def digits(size: int = 28, validation: float = 0.15, seed: int = 0) -> Digits:
         train, held_out = split(train, test_size=validation, stratify=labels[train], random_state=seed)
     mean, std = float(images[train].mean(dtype=np.float64)), float(images[train].std(dtype=np.float64))
     standard = ((images - np.float32(mean)) / np.float32(std)).astype(np.float32, copy=False)
-    train_set, validation_set, test_set = (TensorDataset(standard[part], labels[part]) for part in (train, held_out, test))
-    return Digits(train_set, validation_set, test_set, mean, std)
+    parts = [TensorDataset(standard[part], labels[part]) for part in (train, held_out, test)]
+    return Digits(parts[0], parts[1], parts[2], mean, std)

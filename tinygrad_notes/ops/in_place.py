@@ -19,26 +19,36 @@ from tinygrad_notes.ops.elementwise import (
     subtract,
 )
 from tinygrad_notes.ops.indexing import refuse_leaf
-from tinygrad_notes.tape import clock, mark_written
+from tinygrad_notes.tape import adopt, check_operand, mark_written, owner_of
 from tinygrad_notes.tensor import Tensor, wrap
 
 
 def _writing(op: Any, name: str) -> Callable[[Tensor, Any], Tensor]:
-    # The buffer is about to change, so if the op keeps its first operand, it gets a copy.
-    keeps_first = any(op.op.operands[0] in keep for keep in op.op.keeps)
+    # The buffer is about to change, so an op that keeps an operand which lies in it gets a copy.
+    first, second = (any(operand in keep for keep in op.op.keeps) for operand in op.op.operands)
+
+    def apart(tensor: Tensor) -> Tensor:
+        check_operand(tensor, name)
+        return wrap(tensor.data.copy(), tensor.node)
 
     def write(self: Tensor, other: Any) -> Tensor:
         refuse_leaf(self, name)
-        result = op(wrap(self.data.copy(), self.node) if keeps_first else self, other)
+        if second:
+            array = other.data if type(other) is Tensor else other
+            if owner_of(array) is owner_of(self.data):
+                other = apart(other if type(other) is Tensor else wrap(array))
+        result = op(apart(self) if first else self, other)
         if result.shape != self.shape:
             raise ShapeError(f"{name}: the result has shape {result.shape}, the Tensor it is written to {self.shape}")
         if result.dtype != self.dtype:
             raise DTypeError(f"{name}: the result is {result.dtype}, the Tensor it is written to {self.dtype}")
-        self.data[...] = result.data
+        try:
+            self.data[...] = result.data
+        except ValueError as error:
+            raise ShapeError(f"{name}: {error}; a Tensor made by broadcast_to has no memory of its own, write to its clone()") from error
         mark_written(self.data, joined=self.node is None and result.node is not None)
         if result.node is not None:
-            self.node = result.node
-            self.node.stamp = next(clock)
+            adopt(self, result.node)
         return self
 
     write.__name__ = name

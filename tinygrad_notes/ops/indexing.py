@@ -10,7 +10,7 @@ from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tape import clock, forgive_write, mark_written, mode, owner_of
+from tinygrad_notes.tape import adopt, forgive_write, mark_written, mode, owner_of
 from tinygrad_notes.tensor import Tensor, int64, to_array, wrap
 
 
@@ -106,15 +106,25 @@ def setitem(self, index, value):
     refuse_leaf(self, "setitem")
     index = plain_index(index)
     if type(value) is not Tensor and type(value) not in DEVICES:
-        value = np.asarray(to_array(value), like=self.data)
+        value = np.asarray(_exact(value, self.data.dtype), like=self.data)
+    elif self.data.dtype.kind != "f":
+        value = value.detach() if type(value) is Tensor else value  # integers carry no gradient
     elif type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
         forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
     result = setitem_(self, value, index)
     joined = self.node is None and result.node is not None
     mark_written(self.data, joined)
     if result.node is not None:
-        self.node = result.node
-        self.node.stamp = next(clock)
+        adopt(self, result.node)
+
+
+def _exact(value, dtype):
+    """A Python number, list or NumPy scalar as what is written into ``dtype``: not rounded to float32 on the way."""
+    array = to_array(value)
+    try:
+        return array if isinstance(value, np.generic) else np.asarray(value, dtype)
+    except OverflowError as error:
+        raise DTypeError(f"setitem: {error}") from None
 
 
 def _same_memory(array, index, other):
@@ -130,10 +140,23 @@ def _address(array):
 
 def refuse_leaf(tensor, name):
     """A leaf that requires a gradient is not written on the tape: its gradient would be of the value before."""
-    if tensor.node is not None and tensor.node.op is None and mode.get().record:
+    node = tensor.node
+    if node is None or not mode.get().record:
+        return
+    while node.op is not None and node.op.name in VIEWS and node.parents:
+        node = node.parents[0]
+    if node.op is not None:
+        return
+    leaf = node.extra.owner()
+    if leaf is tensor or (leaf is not None and owner_of(leaf.data) is owner_of(tensor.data)):
+        what = "a leaf" if leaf is tensor else "a view of a leaf"
         raise GradientError(
-            f"{name}: a leaf that requires a gradient is not written in place while recording; use no_grad(), or a copy"
+            f"{name}: {what} that requires a gradient is not written in place while recording; use no_grad(), or a copy"
         )
+
+
+# Ops whose value may look at their operand's memory.
+VIEWS = {"getitem", "reshape", "permute_dims", "swapaxes", "squeeze", "expand_dims", "broadcast_to", "flip"}
 
 
 @op

@@ -21,6 +21,8 @@ def matmul(a: Array, b: Array):
 
     Y = AB: dA = dY Bᵀ, dB = Aᵀ dY.
     """
+    if a.dtype is not b.dtype and "f" in (a.dtype.kind, b.dtype.kind):
+        a, b = as_floating(a, b)
     if a.ndim == 2 == b.ndim:
         return kernels.matmul(a, b), lambda g, b: _product_of(g, b.T), lambda g, a: _product_of(a.T, g)
     rows, columns = a.ndim > 1, b.ndim > 1

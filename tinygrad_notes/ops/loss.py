@@ -118,6 +118,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
     "batchmean" is the sum over the size of the first axis: the divergence of a batch, which "mean", over all elements,
     is not. Shapes must be equal.
     """
+    _check_reduction(reduction, "kl_div", ("none", "mean", "batchmean", "sum"))
     input, target = _of_one_shape(input, target, "kl_div")
     if log_target:
         losses = exp(target) * (target - input)
@@ -127,7 +128,6 @@ def kl_div(input, target, reduction="mean", log_target=False):
         if not input.shape:
             raise ShapeError("kl_div: reduction is 'batchmean', but input has no axes")
         return sum(losses) * (1 / input.shape[0] if input.shape[0] else math.nan)
-    _check_reduction(reduction, "kl_div", (*REDUCTIONS[:2], "batchmean", "sum"))
     return _reduced(losses, reduction, "kl_div")
 
 
@@ -143,11 +143,10 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     _check_reduction(reduction, "nll_loss")
     rows, labels, shape = _rows_and_labels(input, target, ignore_index, "nll_loss")
     share = _shares(labels, _class_weight(weight, rows, "nll_loss"), ignore_index, rows)
-    if rows.shape[1]:
-        picked = take_along_axis(rows, np.where(labels == ignore_index, 0, labels)[:, None], 1)
-        losses = where(labels == ignore_index, 0.0, -reshape(picked, labels.shape) * share)
-    else:
-        losses = sum(rows, 1)  # no classes: every label is ignored
+    if not rows.shape[1]:  # no classes: every label is ignored
+        return _reduced_by_share(sum(rows, 1), share, reduction, shape)
+    picked = take_along_axis(rows, np.where(labels == ignore_index, 0, labels)[:, None], 1)
+    losses = where(labels == ignore_index, 0.0, -reshape(picked, labels.shape) * share)
     return _reduced_by_share(losses, share, reduction, shape)
 
 
@@ -168,7 +167,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     if plain and ignore_index < 0 < logits.data.size <= SMALL and labels.dtype.kind in "iu":
         shape = logits.data.shape
         if len(shape) == 2 and labels.shape == shape[:1] and labels.min() >= 0 and labels.max() < shape[1]:
-            return _mean_cross_entropy(logits, labels)
+            return _mean_cross_entropy(logits, labels.copy())  # a loader may reuse its buffer before backward
     return _general_cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing)
 
 

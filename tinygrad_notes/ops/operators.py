@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -67,13 +68,23 @@ def _equality(op: Callable[..., Any]) -> Callable[[Tensor, Any], Any]:
     return compare
 
 
+def _contains(self: Tensor, value: Any) -> bool:
+    return bool((self.data == (value.data if type(value) is Tensor else value)).any())
+
+
 def _iterate(self: Tensor) -> Any:
     return (self[i] for i in range(len(self)))
 
 
-Tensor.__eq__ = _equality(elementwise.equal)  # type: ignore[method-assign, assignment]
-Tensor.__ne__ = _equality(elementwise.not_equal)  # type: ignore[method-assign, assignment]
-Tensor.__getitem__, Tensor.__setitem__, Tensor.__iter__ = indexing.getitem, indexing.setitem, _iterate  # type: ignore[attr-defined]
+for _name, _op in {
+    "eq": _equality(elementwise.equal),
+    "ne": _equality(elementwise.not_equal),
+    "getitem": indexing.getitem,
+    "setitem": indexing.setitem,
+    "iter": _iterate,
+    "contains": _contains,
+}.items():
+    setattr(Tensor, f"__{_name}__", _op)
 
 # ---------------------------------------------------------------------- methods
 
@@ -163,7 +174,8 @@ for _name, _function in {
     _function.__name__ = _name
     setattr(Tensor, _name, _function)
     METHODS[_name] = _function
-Tensor.T, Tensor.mT = property(_swapped), property(_matrix_transposed)  # type: ignore[attr-defined]
+for _name, _function in {"T": _swapped, "mT": _matrix_transposed}.items():
+    setattr(Tensor, _name, property(_function))
 
 # ---------------------------------------------------------------------- NumPy's functions on Tensors
 
@@ -179,8 +191,18 @@ NUMPY_NAMES = {
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # the public functions by name, filled in by ops/__init__.py
 
 
+# NumPy's arguments that are called otherwise here.
+NUMPY_ARGUMENTS = {"ddof": "correction", "a_min": "min", "a_max": "max"}
+# What has no gradient in any case.
+QUESTIONS = frozenset(
+    {"shape", "ndim", "size", "array_equal", "allclose", "isclose", "shares_memory", "may_share_memory", "result_type"}
+)
+
+
 def _function_for(name: str) -> Callable[..., Any] | None:
     name = NUMPY_NAMES.get(name, name)
+    if name == "linspace":  # of plain numbers
+        return None
     return FUNCTIONS.get(name) or (REGISTRY[name].call if name in REGISTRY else None)
 
 
@@ -196,16 +218,42 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
 
 def _array_function(self: Tensor, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
     """``np.sum(t)`` and the like are the ops of those names; what is no op works on Tensors without a gradient."""
-    ours = _function_for(function.__name__)
+    name = function.__name__
+    ours = _function_for(name) if function.__module__ == "numpy" else None  # numpy.linalg.norm is another norm
     if ours is not None:
+        arguments, options = _renamed(function, ours, arguments, options)
         return ours(*arguments, **options)
-    return _without_gradient(function, arguments, options, function.__name__)
+    return _without_gradient(function, arguments, options, name)
+
+
+def _renamed(function: Callable[..., Any], ours: Callable[..., Any], arguments: Any, options: Any) -> tuple[list, dict]:
+    """NumPy's arguments under the names they have here. One that has no counterpart is refused, unless it says nothing."""
+    names = list(inspect.signature(ours).parameters)
+    try:
+        theirs = list(inspect.signature(function).parameters.values())
+    except ValueError:  # written in C, without a signature
+        theirs = []
+    if not theirs or any(p.kind is p.VAR_POSITIONAL for p in theirs):
+        theirs = list(inspect.signature(ours).parameters.values())
+    given, positional = dict(options), []
+    for i, value in enumerate(arguments):
+        name = theirs[i].name if i < len(theirs) else ""
+        name = NUMPY_ARGUMENTS.get(name, name)
+        if i == 0 or i >= len(theirs) or name == names[min(i, len(names) - 1)]:
+            positional.append(value)
+        else:
+            given[name] = value
+    renamed = {NUMPY_ARGUMENTS.get(name, name): value for name, value in given.items() if value is not np._NoValue}
+    for name in renamed.keys() - set(names):
+        if renamed.pop(name) is not None:
+            raise DTypeError(f"numpy.{function.__name__}: the argument {name} is not supported for Tensors")
+    return positional, renamed
 
 
 def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any, name: str) -> Any:
     def plain(value: Any) -> Any:
         if type(value) is Tensor:
-            if value.node is not None:
+            if value.node is not None and name not in QUESTIONS:
                 raise GradientError(
                     f"numpy.{name} would lose the gradient of its operand; use an op of tinygrad_notes, or t.detach()"
                 )
@@ -219,4 +267,5 @@ def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any
     return function(*map(plain, arguments), **{key: plain(value) for key, value in options.items()})
 
 
-Tensor.__array_ufunc__, Tensor.__array_function__ = _array_ufunc, _array_function  # type: ignore[attr-defined]
+setattr(Tensor, "__array_ufunc__", _array_ufunc)
+setattr(Tensor, "__array_function__", _array_function)

@@ -84,7 +84,7 @@ def std(a, axis=None, correction=0, keepdims=False):
     return _root(var(a, axis, correction, keepdims))
 
 
-@op
+@op(elementwise=True)
 def _root(a: Array):
     """√a whose derivative is 0 at 0, for norms and spreads: 0 is their subgradient of least length."""
     return np.sqrt(a), lambda g, y: where(y == 0, 0.0, g * 0.5 / where(y == 0, 1.0, y))
@@ -160,10 +160,11 @@ def _softmax_part(g, a, y, kept):
 
 
 @op
-def cumsum(a: Array, axis=-1):
-    """Running sums along ``axis``. The gradient is the running sum from the other end."""
-    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: flip(
-        cumsum(flip(g, axis), axis), axis
+def cumsum(a: Array, axis=None):
+    """Running sums along ``axis`` (None: of the flattened array). The gradient is the running sum from the other end."""
+    shape = a.shape
+    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: reshape(
+        flip(cumsum(flip(g, axis), axis), axis), shape
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.registry import Array, Arrays, op
-from tinygrad_notes.tensor import to_array
+from tinygrad_notes.tensor import as_floating, to_array
 
 
 @op
@@ -39,10 +39,10 @@ def single_axis(axis, n, name):
 def permute_dims(a: Array, axes):
     """The axes in the order ``axes``."""
     n = a.ndim
-    inverse = [0] * n
+    places = [0] * n
     for i, axis in enumerate(axes):
-        inverse[axis] = i
-    inverse = tuple(inverse)
+        places[axis] = i
+    inverse = tuple(places)
     return a.transpose(axes), lambda g: permute_dims(g, inverse)
 
 
@@ -114,11 +114,18 @@ def roll(a: Array, shift, axis=None):
     return np.roll(a, shift, axis), lambda g: roll(g, back, axis)
 
 
+def _of_one_dtype(arrays):
+    """Integers join the floats they stand beside; NumPy would make float64 of both."""
+    mixed = any(x.dtype != arrays[0].dtype for x in arrays) and any(x.dtype.kind == "f" for x in arrays)
+    return as_floating(*arrays) if mixed else arrays
+
+
 @op
 def concat(arrays: Arrays, axis=0):
     """The arrays joined along ``axis`` (None: flattened first)."""
     if not arrays:
         raise ShapeError("no arrays to join")
+    arrays = _of_one_dtype(arrays)
     if axis is None:
         shapes = [x.shape for x in arrays]
         ends = np.cumsum([x.size for x in arrays]).tolist()
@@ -138,6 +145,7 @@ def stack(arrays: Arrays, axis=0):
     """Arrays of one shape joined along a new axis."""
     if not arrays:
         raise ShapeError("no arrays to stack")
+    arrays = _of_one_dtype(arrays)
     count = len(arrays)
     before = (slice(None),) * (axis % (arrays[0].ndim + 1))
     return np.stack(arrays, axis), lambda g: tuple(g[(*before, i)] for i in range(count))
@@ -165,9 +173,9 @@ def unstack(a, axis=0):
 
 
 @op
-def _pad(a: Array, widths, value):
+def _pad(a: Array, widths, fill):
     inside = tuple(slice(low, low + n) for (low, _), n in zip(widths, a.shape))
-    return np.pad(a, widths, constant_values=value), lambda g: g[inside]
+    return np.pad(a, widths, constant_values=fill), lambda g: g[inside]
 
 
 def pad(a, pad_width, mode="constant", constant_values=0):

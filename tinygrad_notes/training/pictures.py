@@ -85,6 +85,6 @@ def draw_predictions(
             for spine in axes.spines.values():
                 spine.set(edgecolor=WRONG, linewidth=2)
     figure.suptitle(
-        f"Test images: prediction and its probability. Wrong: {len(wrong)} of {len(labels)} (red, first); right: green",
-        fontsize=10,
+        f"Test images with prediction and its probability; the {len(wrong)} wrong of {len(labels)} first, in red",
+        fontsize=11,
     )

@@ -34,10 +34,8 @@ class Progress:
             rich_progress, console = self.rich
             columns = (
                 rich_progress.TextColumn("{task.description}"),
-                rich_progress.BarColumn(bar_width=24),
+                rich_progress.BarColumn(bar_width=12),
                 rich_progress.TextColumn("{task.fields[values]}"),
-                rich_progress.TimeElapsedColumn(),
-                rich_progress.TextColumn("of"),
                 rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
             )
             self._bar = rich_progress.Progress(*columns, console=console.Console(file=self.file), refresh_per_second=8)
@@ -48,7 +46,7 @@ class Progress:
         """One more step, with the running metrics of the epoch and the number of samples in the step."""
         self.samples += samples
         if self._bar is not None:
-            text = f"{_values(values)}  {self._rate()}{self._validation}"
+            text = f"{_values(values)}  {self._rate()}" + (self._validation and f"\n{self._validation}")
             self._bar.update(self._task, advance=1, description=self._description(), values=text)
 
     def end_epoch(self, row: dict[str, float]) -> None:
@@ -56,7 +54,7 @@ class Progress:
         self.epoch += 1
         shown = {key: value for key, value in row.items() if key not in ("epoch", "lr")}
         held_out = {key.removeprefix("validation_"): v for key, v in shown.items() if key.startswith("validation_")}
-        self._validation = f"  validation {_values(held_out)}" if held_out else ""
+        self._validation = f"validation {_values(held_out)}" if held_out else ""
         if self.style == "lines":
             name = f"{self.title}: " if self.title else ""
             print(
@@ -70,7 +68,7 @@ class Progress:
             self._bar = None
 
     def _description(self) -> str:
-        return f"{self.title} epoch {min(self.epoch + 1, self.epochs)}/{self.epochs}".strip()
+        return f"{self.title} {min(self.epoch + 1, self.epochs)}/{self.epochs}".strip()
 
     def _rate(self) -> str:
         return f"{self.samples / max(time.perf_counter() - self.begin, 1e-9):,.0f} samples/s"

@@ -119,6 +119,7 @@ def _samples() -> list[Sample]:
         _one(q, k, v, dead, label="fully masked row"),
         _one(*plain, dead, label="fully masked row, no leading axes"),
         _one(q, k, v, normal(30, 3, 4), label="float mask"),
+        _one(*_operands(30, (), 2, 2, 1, 1), normal(36, 2, 2), label="smallest with a mask"),
         _one(q, k, v, normal(31, 2, 1, 1, 4), label="broadcast float mask"),
         _one(q, k, v, normal(32, 4), label="mask of the keys"),
         _one(q, k, v, minus.astype(np.float32), label="-inf in the mask"),

@@ -1,0 +1,124 @@
+"""The registry of notes, and what every note must declare."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import tinygrad_notes as tn
+from tinygrad_notes import notes
+from tinygrad_notes.errors import DTypeError
+from tinygrad_notes.nn import Linear
+from tinygrad_notes.notes.note import Bar, Fact, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.runs import folder_of, run_note, state_of
+from tinygrad_notes.training import Stopwatch
+
+
+def test_notes_are_listed_without_being_imported():
+    program = (
+        "import sys, tinygrad_notes.notes as n; print(n.slugs(), n.families());"
+        "print([m for m in sys.modules if m.startswith('tinygrad_notes.notes.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert "'lenet'" in first
+    assert "'cnn'" in first
+    assert second == "[]"
+
+
+def test_a_family_is_a_part_of_all():
+    assert set(notes.slugs("cnn")) <= set(notes.slugs())
+    with pytest.raises(notes.UnknownNoteError, match="no family 'cnns'; did you mean cnn"):
+        notes.slugs("cnns")
+
+
+@pytest.mark.parametrize(
+    ("slug", "hint"), [("lenett", "did you mean lenet"), ("LeNet", "did you mean lenet"), ("zzzz", "lenet")]
+)
+def test_an_unknown_slug_suggests_the_nearest(slug, hint):
+    with pytest.raises(notes.UnknownNoteError, match=hint):
+        notes.get(slug)
+
+
+def test_many_notes_are_not_all_listed_in_an_error(monkeypatch):
+    many = {f"note-{i}": notes._files()["lenet"] for i in range(20)}
+    monkeypatch.setattr(notes, "_files", lambda: many)
+    with pytest.raises(notes.UnknownNoteError, match="'tinygrad-notes list' shows them all"):
+        notes.get("zzzz")
+
+
+@pytest.mark.parametrize("slug", notes.slugs())
+def test_every_note_is_complete(slug):
+    note = notes.get(slug)
+    assert note.slug == slug
+    assert slug in notes.slugs(note.family)
+    assert note.text.startswith(note.title)
+    assert note.bars
+    assert note.facts
+    assert note.paper
+    assert note.sources
+
+
+@pytest.mark.parametrize("slug", notes.slugs())
+def test_the_facts_of_every_note_hold(slug):
+    for fact in notes.get(slug).facts:
+        assert fact.measure() == fact.expected, fact.name
+        assert fact.holds()
+
+
+@pytest.mark.parametrize("slug", notes.slugs())
+def test_the_networks_of_every_note_have_the_right_gradients(slug):
+    from tinygrad_notes.study.gradcheck import gradcheck
+
+    tn.manual_seed(0)
+    for module, inputs in notes.get(slug).checks():
+        gradcheck(module, *inputs, directions=1).raise_if_failed()
+
+
+def test_a_bar_is_a_number_or_another_metric():
+    metrics = {"accuracy": 0.97, "baseline": 0.96, "perplexity": 5.0, "broken": float("nan")}
+    assert Bar("accuracy", at_least=0.97).met(metrics)
+    assert not Bar("accuracy", at_least=0.971).met(metrics)
+    assert Bar("accuracy", at_least="baseline").met(metrics)
+    assert not Bar("baseline", at_least="accuracy").met(metrics)
+    assert Bar("perplexity", at_most=5).met(metrics)
+    assert not Bar("perplexity", at_most=4.9).met(metrics)
+    assert not Bar("broken", at_least=0.0).met(metrics)
+    assert not Bar("broken", at_most=1.0).met(metrics)
+    assert Bar("accuracy", at_least="baseline").describe(metrics) == "≥ 0.9600 (baseline)"
+    assert Bar("perplexity", at_most=5).describe(metrics) == "≤ 5.0000"
+    with pytest.raises(DTypeError, match="either at_least or at_most"):
+        Bar("accuracy")
+
+
+def test_a_fact_that_is_wrong_does_not_hold():
+    assert not Fact("parameters", 7, lambda: parameter_count(Linear(2, 2))).holds()
+    assert parameter_count(Linear(2, 2)) == 6
+
+
+def example_note(accuracy):
+    watch = Stopwatch()
+    with watch("work"):
+        pass
+    return Note(
+        slug="example", family="none", title="Example", sources="here", paper="none", text="Example",
+        build=lambda: Linear(2, 2), example=lambda: (1, 2),
+        demo=lambda run: Outcome({"accuracy": accuracy, "baseline": 0.5}, [run.folder / "p.png"], [{"epoch": 1}], watch),
+        bars=[Bar("accuracy", at_least="baseline")],
+    )  # fmt: skip
+
+
+def test_a_run_is_judged_reported_and_kept(tmp_path):
+    for seed, accuracy in ((0, 0.75), (1, 0.75), (2, 0.25)):
+        run = Run(seed=seed, folder=folder_of(tmp_path, "example", seed))
+        result, report = run_note(example_note(accuracy), run)
+        assert result["passed"] == (accuracy > 0.5)
+        assert json.loads((run.folder / "metrics.json").read_text())["metrics"]["accuracy"] == accuracy
+        assert ("every bar is met" if accuracy > 0.5 else "a bar is NOT met") in report
+        assert "≥ 0.5000 (baseline)" in report
+        assert str(run.folder / "p.png") in report
+    assert state_of(tmp_path, "example") == "passed, seed 0 1; failed, seed 2"
+    (tmp_path / "example" / "seed-1" / "metrics.json").write_text("not ours")
+    assert state_of(tmp_path, "example") == "passed, seed 0; failed, seed 2"
+    assert state_of(tmp_path, "other") == "none"

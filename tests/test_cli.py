@@ -232,7 +232,7 @@ def test_gradcheck_passes_right_gradients_alone(fast, monkeypatch, capsys, netwo
 
 def test_gradcheck_needs_a_network(fast, monkeypatch, capsys):
     real = notes.get
-    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), checks=lambda: []))
+    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), checks=list))
     assert call("gradcheck", "lenet") == 2
     assert "has no network to check" in capsys.readouterr().err
 
@@ -298,7 +298,7 @@ def test_a_run_of_the_command_that_was_killed_goes_on(tmp_path):
     """The whole way: train lenet, SIGKILL, resume, and compare with a run that was left alone."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    arguments = ["run", "lenet", "--epochs", "3"]
+    arguments = ["run", "lenet", "--epochs", "2"]
     environment = ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1"}
     first = tmp_path / "killed"
     checkpoint = first / "lenet" / "seed-0" / "checkpoint.safetensors"
@@ -325,4 +325,4 @@ def test_a_run_of_the_command_that_was_killed_goes_on(tmp_path):
         result = json.loads(done.stdout)["results"][0]
         found.append((result["metrics"], result["history"]))
     assert found[0] == found[1]
-    assert len(found[0][1]) == 3
+    assert len(found[0][1]) == 2

@@ -400,7 +400,8 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
                 f"{what}: the Tensor has shape {output.shape}; without a gradient for its elements only a single element has one"
             )
         return np.ones_like(output.data)
-    data = to_array(gradient)
+    known = type(gradient) is Tensor or type(gradient) in DEVICES
+    data = to_array(gradient, None if known else output.dtype)
     if data.shape != output.shape:
         raise ShapeError(f"{what}: the gradient has shape {tuple(data.shape)}, the Tensor {output.shape}")
     if data.dtype != output.dtype:

@@ -89,6 +89,8 @@ def test_subclass_of_sequential():
 
     net = Net()
     assert net.size == 3
+    del net.size
+    assert not hasattr(net, "size")
     assert list(net.state_dict()) == ["gain", "0.weight", "0.bias"]
     assert net(tn.ones((1, 2))).shape == (1, 3)
 

@@ -84,6 +84,12 @@ def test_orthogonal(shape):
     assert np.allclose(product, np.eye(len(product)))
 
 
+def test_orthogonal_matrices_are_uniform():
+    """Every element of a uniform rotation has mean 0; LAPACK's Q alone would have a first one below 0."""
+    first = [init.orthogonal_(weight(3, 3)).data[0, 0] for _ in range(300)]
+    assert abs(np.mean(first)) < 5 * np.std(first) / math.sqrt(300)
+
+
 def test_constants_and_copies():
     tensor = weight(2, 2)
     assert (init.ones_(tensor).data == 1).all()

@@ -72,6 +72,37 @@ def test_shapes_gradients_text_and_copies(build, shape, expected):
     assert np.array_equal(copy.deepcopy(layer)(x).data, value.data)
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.Linear(3, 2),
+        lambda: nn.Conv2d(2, 2, 3),
+        lambda: nn.Embedding(4, 2, 1),
+        lambda: nn.GRU(2, 3),
+        lambda: nn.MultiheadAttention(4, 2, kdim=3),
+        lambda: nn.BatchNorm1d(3),
+        lambda: nn.LayerNorm(3),
+    ],
+)
+def test_reset_parameters_starts_anew(build):
+    tn.manual_seed(5)
+    layer = build()
+    fresh = {name: tensor.numpy().copy() for name, tensor in layer.state_dict().items()}
+    for tensor in layer.state_dict().values():
+        tensor.data[...] = 9
+    tn.manual_seed(5)
+    layer.reset_parameters()
+    assert all(np.array_equal(tensor.data, fresh[name]) for name, tensor in layer.state_dict().items())
+
+
+def test_text_says_what_is_not_the_default():
+    assert repr(nn.Embedding(4, 2, 1)).startswith("Embedding(4, 2, padding_idx=1)")
+    assert repr(nn.MultiheadAttention(4, 2, kdim=3)).startswith("MultiheadAttention(4, 2, kdim=3\n")
+    assert repr(nn.Conv2d(2, 4, 3, groups=2, bias=False)).startswith(
+        "Conv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), groups=2, bias=False)"
+    )
+
+
 def test_linear_is_an_affine_map():
     layer = nn.Linear(3, 2)
     x = images(4, 3)

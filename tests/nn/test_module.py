@@ -195,6 +195,8 @@ def test_load_state_dict_lists_everything_that_is_wrong_and_changes_nothing():
     assert found.missing_keys == ["offset", "linear.weight", "linear.bias"]
     assert found.unexpected_keys == ["more"]
     assert not block.scale.data.any()
+    with pytest.raises(tn.DTypeError, match="state is str, expected a dict"):
+        block.load_state_dict("model.safetensors")
     norm = nn.BatchNorm1d(2)
     with pytest.raises(tn.ShapeError, match="num_batches_tracked is float32, expected int64"):
         norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.float32(1.5)})

@@ -101,10 +101,11 @@ def example_note(accuracy):
     watch = Stopwatch()
     with watch("work"):
         pass
+    metrics = {"accuracy": accuracy, "baseline": 0.5}
     return Note(
         slug="example", family="none", title="Example", sources="here", paper="none", text="Example",
         build=lambda: Linear(2, 2), example=lambda: (1, 2),
-        demo=lambda run: Outcome({"accuracy": accuracy, "baseline": 0.5}, [run.folder / "p.png"], [{"epoch": 1}], watch),
+        demo=lambda run: Outcome(metrics, [run.folder / "p.png"], [{"epoch": 1}], watch),
         bars=[Bar("accuracy", at_least="baseline")],
     )  # fmt: skip
 

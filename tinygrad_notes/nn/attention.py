@@ -64,11 +64,14 @@ class MultiheadAttention(Module):
             self.in_proj_weight = None
         self.in_proj_bias = init.empty_parameter((3 * size,), device, dtype) if bias else None
         self.out_proj = Linear(size, size, bias, device, dtype)
-        self.reset_parameters()
+        self._reset_projections()
 
     def reset_parameters(self) -> None:
         """Draw the projections anew: Xavier's uniform, biases 0."""
         self.out_proj.reset_parameters()
+        self._reset_projections()
+
+    def _reset_projections(self) -> None:
         for name, parameter in self.named_parameters(recurse=False):
             if name.endswith("weight"):
                 init.xavier_uniform_(parameter)

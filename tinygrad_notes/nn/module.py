@@ -206,6 +206,10 @@ class Module:
         Missing, unexpected and misshapen keys raise one ShapeError that lists them all, and nothing is changed. With
         ``strict=False`` only misshapen ones do; the others are returned.
         """
+        if not isinstance(state, Mapping):
+            raise DTypeError(
+                f"load_state_dict: state is {type(state).__name__}, expected a dict of Tensors or arrays by path"
+            )
         own = dict(self._state())
         missing, unexpected = [name for name in own if name not in state], [name for name in state if name not in own]
         problems = [f"missing: {', '.join(missing)}"] if strict and missing else []

@@ -153,6 +153,10 @@ def _simplified(term, operand, sizes):
         first = term.index(letter)
         second = term.index(letter, first + 1)
         operand = moveaxis(moveaxis(operand, second, 0), first + 1, 0)  # the two equal axes come first
+        if operand.shape[0] != operand.shape[1]:
+            raise ShapeError(
+                f"einsum: the letter {letter!r} has size {operand.shape[0]} and {operand.shape[1]} in one term"
+            )
         along = np.arange(operand.shape[0])
         operand = operand[along, along]
         term = letter + term[:first] + term[first + 1 : second] + term[second + 1 :]

@@ -21,10 +21,11 @@ def max_pool2d(x: Array, kernel_size, stride=None, padding=0, dilation=1, ceil_m
     for rows and columns; ``stride`` None is ``kernel_size``. Padding never wins and is at most half the kernel. With
     ``return_indices`` also where each maximum stands in its plane, row·W + column (int32).
     """
-    window = kernel, step, pads, dilated = *_window(x, kernel_size, stride, padding), pair(dilation, "dilation", 1)
+    kernel, step, pads = _window(x, kernel_size, stride, padding)
+    dilated = pair(dilation, "dilation", 1)
     check_fits(x.shape[-2:], kernel, pads, dilated)
     if dilated != (1, 1) and pads != (0, 0):
-        _check_seen(x.shape[-2:], window, ceil_mode)
+        _check_seen(x.shape[-2:], (kernel, step, pads, dilated), ceil_mode)
     ndim, size = x.ndim, x.shape[-2:]
     value, indices = kernels.max_pool2d(batched(as_floating(x)), kernel, step, pads, dilated, bool(ceil_mode))
     value, indices = of_axes(value, ndim), of_axes(indices, ndim)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_notes.ops.indexing import embedding, take_along_axis
 from tinygrad_notes.study.samples.sample import Sample, normal, positive, sample
 
 # An index, and what is special about it. Shape of the array: (4, 3, 5).
-BASIC = {
+BASIC: dict[str, Any] = {
     "one": 1,
     "one from the end": -2,
     "an element": (3, 0, -1),
@@ -24,7 +26,7 @@ BASIC = {
     "new axes": (None, slice(None), None, 1),
     "numpy integer": np.int64(2),
 }
-ADVANCED = {
+ADVANCED: dict[str, Any] = {
     "integers": np.array([2, 0, 3]),
     "repeated": np.array([1, 1, 1, 0]),
     "from the end": np.array([-1, 0, -4, 3]),

@@ -12,7 +12,7 @@ def _moved() -> list[Sample]:
     x, empty, row = normal(1, 2, 3, 4), normal(2, 0, 3, 2), normal(3, 6)
     strided = normal(4, 4, 6, 4)[::2, ::-2, 3::-1].swapaxes(0, 2)  # (4, 3, 2)
     samples = []
-    uses = {
+    uses: dict[str, list] = {
         "reshape": [({"shape": (4, 6)}, lambda a: a.reshape(4, 6)),
                     ({"shape": (2, -1, 2)}, lambda a: a.reshape(2, -1, 2)),
                     ({"shape": -1}, lambda a: a.reshape(-1)), ({"shape": 24}, lambda a: a.reshape(24))],

@@ -208,42 +208,14 @@ def settle(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...] | None:
                  np.asarray(a, float32, like=like) for a in operands)  # fmt: skip
 
 
-ERRORS = (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, AttributeError)
-_OURS = (ShapeError, DTypeError, DeviceError, GradientError)
-
-
-def explain(op: Op, error: Exception, operands: tuple[Any, ...]) -> Exception:
-    """The error to raise: it names op, operands, shapes and dtypes. Nothing is looked at before something failed."""
-    if isinstance(error, _OURS):
-        return error if str(error).startswith(op.name) else type(error)(f"{op.name}: {error}")
-    arrays = [v for v in operands if type(v) in DEVICES]
-    devices = {DEVICES[type(v)] for v in arrays}
-    text = ", ".join(f"{n} {describe(v)}" for n, v in zip(op.operands, operands) if v is not None)
-    if len(devices) > 1:
-        return DeviceError(f"{op.name}: operands are on different devices ({text}); move one with .to(device)")
-    kinds: dict[type, type] = {
-        ValueError: ShapeError,
-        TypeError: DTypeError,
-        AttributeError: DTypeError,
-        OverflowError: DTypeError,
-        ZeroDivisionError: ShapeError,
+def explain_call(op: Op, error: Exception, operands: tuple[Any, ...], static: tuple[Any, ...] = ()) -> Exception:
+    """The error to raise for a call of ``op``: it names the op, its operands, and the arguments that are not defaults."""
+    arguments = {
+        name: value for name, value in zip(op.operands, operands) if value is not None or not _allows_none(op, name)
     }
-    kind = (
-        IndexError
-        if type(error) is IndexError
-        else next(ours for base, ours in kinds.items() if isinstance(error, base))
-    )
-    return kind(f"{op.name}: {error} ({text})" if text else f"{op.name}: {error}")
-
-
-def describe(value: Any) -> str:
-    """An operand in an error message: shape and dtype of an array, the value of a number."""
-    if type(value) in DEVICES:
-        device = DEVICES[type(value)]
-        return f"{list(value.shape)} {value.dtype}" + ("" if device == "cpu" else f" on {device}")
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    return repr(value)
+    others = [p for p in op.parameters if p.name not in op.operands]
+    arguments |= {p.name: value for p, value in zip(others, static) if value is not p.default}
+    return explain(op.name.strip("_"), error, arguments)
 
 
 def many(
@@ -289,7 +261,7 @@ def {name}({signature}):
     try:
         {results} = function({arguments})
 {settle}    except ERRORS as error:
-        raise explain(OP, error, ({operands},)) from error
+        raise explain_call(OP, error, ({operands},), ({static})) from error
     if type(value) is not ndarray:
         if type(value) is tuple:
 {check_many}
@@ -421,7 +393,7 @@ def _wrapper(record: Op) -> Callable[..., Any]:
         "function": record.function, "OP": record, "Tensor": Tensor, "Node": Node, "new": new, "RAW": RAW, "SILENT": SILENT,
         "NUMBERS": NUMBERS, "CHARS": DTYPE_CHARS, "DEVICES": DEVICES, "FLOAT64": float64, "ndarray": np.ndarray,
         "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe, "accept": accept,
-        "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain": explain,
+        "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain_call": explain_call,
         "ERRORS": ERRORS, "many": many, "as_floating": as_floating, "DEFAULTS": {p.name: p.default for p in record.parameters},
         "__name__": record.function.__module__,
     }  # fmt: skip
@@ -459,8 +431,7 @@ def _sequence_wrapper(record: Op) -> Callable[..., Any]:
         try:
             value, derivative = record.function(plain, *static, **options)
         except ERRORS as error:
-            devices = {DEVICES[type(a)] for a in plain}
-            raise explain(record, error, tuple(plain) if len(devices) > 1 else (plain,)) from error
+            raise explain(record.name, error, {record.operands[0]: plain, **_static_arguments(record, static, options)}) from error
         if now is RAW:
             return value
         pairs = list(zip(plain, nodes))

@@ -189,15 +189,12 @@ def test_setitem_to_second_order():
         x[2] = x[1] * x[0]
         return (x * x).sum()
 
+    def first(p, q):
+        xs = [tn.tensor(p, requires_grad=True), tn.tensor(q, requires_grad=True)]
+        return sum(g.sum().item() for g in tn.grad(f(*xs), xs))
+
     ga, gv = tn.grad(f(a, v), [a, v], create_graph=True)
-    wanted = numerical(
-        lambda p, q: sum(
-            g.sum().item()
-            for g in tn.grad(f(*(ts := (tn.tensor(p, requires_grad=True), tn.tensor(q, requires_grad=True)))), ts)
-        ),
-        [a.data, v.data],
-        1e-6,
-    )
+    wanted = numerical(first, [a.data, v.data], 1e-6)
     second = tn.grad(ga.sum() + gv.sum(), [a, v])
     for g, w in zip(second, wanted):
         np.testing.assert_allclose(g.data, w, rtol=1e-6)
@@ -345,7 +342,7 @@ def test_a_leaf_is_not_written_while_recording():
         lambda: operator.iadd(w, 1.0),
         lambda: w.__setitem__(0, 5.0),
         lambda: operator.imul(w, w),
-        lambda: operator.iadd(w[0], 1.0),
+        lambda: operator.iadd(w[0, ...], 1.0),
         lambda: operator.imul(w[1:], 2.0),
         lambda: operator.iadd(w.reshape(3, 1)[::-1].T, 2.0),
         lambda: w[None].__setitem__(0, 5.0),
@@ -410,20 +407,21 @@ def test_stale_operand_under_create_graph():
         w += 1.0
     with pytest.raises(GradientError, match="multiply kept"):
         tn.grad(y, x, create_graph=True)
-    y = tn.gelu(x * 1.0)
-    g = tn.grad(y.sum(), x, create_graph=True)
+    h = x * 1.0
+    g = tn.grad((h * h * h).sum(), x, create_graph=True)
     with tn.no_grad():
-        x += 1.0
+        h += 1.0
     with pytest.raises(GradientError, match="kept an array"):
         g.sum().backward()
 
 
 def test_stale_operand_of_a_composite():
-    x = leaf(2.0) * 1.0
+    a = leaf(2.0)
+    x = a * 1.0
     y = tn.gelu(x).sum()
     x += 1.0
     with pytest.raises(GradientError, match="gelu kept"):
-        tn.grad(y, x.requires_grad_(), create_graph=True, allow_unused=True)
+        tn.grad(y, a, create_graph=True)
 
 
 @pytest.mark.parametrize("use", ["getitem", "take_along_axis", "setitem", "tuple"])
@@ -605,7 +603,7 @@ def test_buffer_is_used_again_in_the_next_step():
     for _ in range(3):
         buffer = buffer.detach()
         buffer[0] = w
-        buffer[1] = buffer[0] * w
+        buffer[1] = w * w
         w.grad = None
         buffer.sum().backward()
         assert w.grad.tolist() == [5.0, 7.0]

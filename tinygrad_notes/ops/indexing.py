@@ -10,7 +10,7 @@ from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tape import adopt, forgive_write, mark_written, mode, owner_of
+from tinygrad_notes.tape import adopt, check_operand, forgive_write, mark_written, mode, owner_of, written_since
 from tinygrad_notes.tensor import Tensor, int64, to_array, wrap
 
 
@@ -110,7 +110,11 @@ def setitem(self, index, value):
     elif self.data.dtype.kind != "f":
         value = value.detach() if type(value) is Tensor else value  # integers carry no gradient
     elif type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
-        forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
+        if not written_since(value.data, value.node.stamp):
+            forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
+    check_operand(self, "setitem")  # before anything is written
+    if type(value) is Tensor:
+        check_operand(value, "setitem")
     result = setitem_(self, value, index)
     joined = self.node is None and result.node is not None
     mark_written(self.data, joined)

@@ -1,0 +1,86 @@
+"""What went wrong in the caller's words: which op, which arguments, what came. Nothing is looked at before a failure."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.tensor import Tensor
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+OURS = (ShapeError, DTypeError, DeviceError, GradientError)
+# What Python, NumPy and CuPy raise for arguments they cannot use, and what it is called here.
+KINDS: dict[type[Exception], type[Exception]] = {
+    IndexError: IndexError,
+    ValueError: ShapeError,
+    TypeError: DTypeError,
+    AttributeError: DTypeError,
+    OverflowError: DTypeError,
+    ZeroDivisionError: ShapeError,
+}
+ERRORS = tuple(KINDS)
+
+
+def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Exception:
+    """The error to raise for ``name``, called with ``arguments``: it begins with the name and says what came."""
+    if isinstance(error, OURS):
+        return error if str(error).startswith(name) else type(error)(f"{name}: {error}")
+    given = {key: value.data if type(value) is Tensor else value for key, value in arguments.items()}
+    text = ", ".join(f"{key} {describe(value)}" for key, value in given.items())
+    if len(_devices(list(given.values()))) > 1:
+        return DeviceError(f"{name}: operands are on different devices ({text}); move one with .to(device)")
+    # NumPy's AxisError is an IndexError and a ValueError: a wrong axis is a matter of shapes
+    kind = IndexError if type(error) is IndexError else next(
+        ours for theirs, ours in KINDS.items() if theirs is not IndexError and isinstance(error, theirs)
+    )  # fmt: skip
+    message = str(error).strip().removeprefix(f"{name}: ")
+    if message.startswith("ufunc "):  # "... did not contain a loop with signature matching types ..."
+        message = "it does not take operands of these types"
+    return kind(f"{name}: {message} ({text})" if text else f"{name}: {message}")
+
+
+def _devices(values: list[Any] | tuple[Any, ...]) -> set[str]:
+    found = {DEVICES[type(value)] for value in values if type(value) in DEVICES}
+    return found.union(*(_devices(value) for value in values if isinstance(value, list | tuple)))
+
+
+def describe(value: Any) -> str:
+    """A value in an error message: shape and dtype of an array, else its beginning."""
+    if type(value) is Tensor:
+        value = value.data
+    if type(value) in DEVICES:
+        device = DEVICES[type(value)]
+        return f"{list(value.shape)} {value.dtype}" + ("" if device == "cpu" else f" on {device}")
+    if isinstance(value, list | tuple) and any(type(v) is Tensor or type(v) in DEVICES for v in value):
+        return "[" + ", ".join(map(describe, value)) + "]"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function that is no op itself: what fails in it is told in its own name, as the ops do."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except ERRORS as error:
+            better = explain(name, error, _bound(function, arguments, options))
+            if better is error:
+                raise
+            raise better from error
+
+    return call
+
+
+def _bound(function: Callable[..., Any], arguments: Any, options: Any) -> dict[str, Any]:
+    try:
+        return dict(inspect.signature(function).bind(*arguments, **options).arguments)
+    except TypeError:  # a missing or unknown argument, which Python's own message names
+        return {}

@@ -13,9 +13,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tinygrad_notes"
 # From the bottom up; parts on one line do not import each other unless named in BESIDE.
 LAYERS = [
-    {"errors", "lazy", "generator"},
+    {"errors", "lazy"},
+    {"generator"},
     {"kernels"},
     {"tensor"},
+    {"explain"},
     {"tape"},
     {"registry"},
     {"autograd"},
@@ -104,5 +106,16 @@ def test_files_are_read_in_one_sitting():
 def test_stub_is_what_the_registry_says():
     """tensor.pyi is written from Tensor as it is; `python -m tinygrad_notes.stubs` writes it anew."""
     code = "from tinygrad_notes import stubs; assert stubs.PATH.read_text() == stubs.text(), 'run python -m tinygrad_notes.stubs'"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_public_names():
+    """ops.__all__ is written out, for editors; it is every public function that ops imports."""
+    code = (
+        "import types, tinygrad_notes.ops as ops; "
+        "names = sorted(n for n, v in vars(ops).items() if isinstance(v, types.FunctionType) and not n.startswith('_')); "
+        "assert sorted(ops.__all__) == names, sorted(set(names) ^ set(ops.__all__))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

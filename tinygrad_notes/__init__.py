@@ -17,18 +17,48 @@ from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_
 from tinygrad_notes.kernels import use_kernels
 from tinygrad_notes.ops import *  # noqa: F403
 from tinygrad_notes.ops import __all__ as _ops
-from tinygrad_notes.ops.creation import tensor  # the function: said again, for type checkers, over the module of that name
+from tinygrad_notes.ops.creation import tensor  # said again for type checkers: the function, not the module
 from tinygrad_notes.registry import REGISTRY, Array, Arrays, op
-from tinygrad_notes.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad
+from tinygrad_notes.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad, watch
 from tinygrad_notes.tensor import Tensor, bool_, float32, float64, int32, int64, uint8
 
 __version__ = "0.1.0"
 __all__ = [
     *_ops,
-    "REGISTRY", "Array", "Arrays", "DTypeError", "DeviceError", "GradientError", "ShapeError", "Tensor", "bool_", "checkpoint",
-    "detect_anomaly", "enable_grad", "float32", "float64", "generator", "get_rng_state", "grad", "hessian", "hvp", "int32",
-    "int64", "is_grad_enabled", "jacobian", "jvp", "manual_seed", "no_grad", "op", "set_rng_state", "uint8", "use_kernels",
-    "value_and_grad", "vjp",
-]  # fmt: skip
+    "Array",
+    "Arrays",
+    "DTypeError",
+    "DeviceError",
+    "GradientError",
+    "REGISTRY",
+    "ShapeError",
+    "Tensor",
+    "backward",
+    "bool_",
+    "checkpoint",
+    "detect_anomaly",
+    "enable_grad",
+    "float32",
+    "float64",
+    "generator",
+    "get_rng_state",
+    "grad",
+    "hessian",
+    "hvp",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "jacobian",
+    "jvp",
+    "manual_seed",
+    "no_grad",
+    "op",
+    "set_rng_state",
+    "uint8",
+    "use_kernels",
+    "value_and_grad",
+    "vjp",
+    "watch",
+]
 
 __getattr__ = lazy.exports(__name__, ("data", "nn", "optim", "study", "training", "notes", "cli"))

@@ -208,7 +208,8 @@ def _reached(stack: list[Node], seen: set[Node], floor: float, leaves: list[Node
             continue
         if node.derivatives is None:
             raise GradientError(
-                f"this graph was already used and freed (at {node.name}); pass retain_graph=True to the first backward, or compute the value again"
+                f"backward: this graph was already used and freed (at {node.name}); pass retain_graph=True to the first "
+                "backward, or compute the value again"
             )
         found.append(node)
         for parent in node.parents:
@@ -334,7 +335,7 @@ def _observed(node: Node, g: Any, create_graph: bool) -> Any:
                     continue
                 if type(replaced) is not Tensor or replaced.shape != node.shape or replaced.dtype != node.dtype:
                     raise GradientError(
-                        f"a hook on a Tensor made by {node.name} returned {describe_gradient(replaced)}, "
+                        f"register_hook: a hook on a Tensor made by {node.name} returned {describe_gradient(replaced)}, "
                         f"expected None or a Tensor of shape {node.shape} and dtype {node.dtype}"
                     )
                 g = replaced if create_graph else replaced.data
@@ -401,7 +402,10 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
             )
         return np.ones_like(output.data)
     known = type(gradient) is Tensor or type(gradient) in DEVICES
-    data = to_array(gradient, None if known else output.dtype)
+    try:
+        data = to_array(gradient, None if known else output.dtype)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"{what}: gradient: {error}") from None
     if data.shape != output.shape:
         raise ShapeError(f"{what}: the gradient has shape {tuple(data.shape)}, the Tensor {output.shape}")
     if data.dtype != output.dtype:
@@ -426,7 +430,8 @@ def backward(
     Raises GradientError when there is no graph, it was already freed, or a kept buffer was changed in place.
     """
     keep = create_graph if retain_graph is None else retain_graph
-    run_backward([output.node], _seeds([output], [gradient], create_graph, "backward"), None, create_graph, keep)  # type: ignore[list-item]
+    seeds = _seeds([output], [gradient], create_graph, "backward")
+    run_backward([output.node], seeds, None, create_graph, keep)  # type: ignore[list-item]
 
 
 def grad(
@@ -443,11 +448,13 @@ def grad(
     that no path reaches raises GradientError, or gives None with ``allow_unused``.
     """
     tops = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-    single, leaves = type(inputs) is Tensor, [inputs] if type(inputs) is Tensor else list(inputs)
+    single, leaves = type(inputs) is Tensor, list(inputs) if isinstance(inputs, list | tuple) else [inputs]
     if gradients is None:
         gradients = [None] * len(tops)
     elif type(outputs) is Tensor:
         gradients = [gradients]
+    if not isinstance(gradients, list | tuple):
+        raise DTypeError(f"grad: gradients is {describe_gradient(gradients)}, expected a list, one for each output")
     if len(gradients) != len(tops):
         raise ShapeError(f"grad: {len(gradients)} gradients for {len(tops)} outputs")
     for i, x in enumerate(leaves):
@@ -472,12 +479,14 @@ def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
     """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
     if flag and self.dtype.kind != "f":
         raise GradientError(
-            f"only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)"
+            f"requires_grad_: only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)"
         )
     if not self.is_leaf:
         if flag:
             return self
-        raise GradientError(f"this Tensor was made by {self.node.name}; only leaves change requires_grad, use detach()")
+        raise GradientError(
+            f"requires_grad_: this Tensor was made by {self.node.name}; only leaves change requires_grad, use detach()"
+        )
     if flag != (self.node is not None):
         self.node = make_leaf(self) if flag else None
     return self
@@ -496,6 +505,8 @@ def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Cal
 
     Returns a function that removes the hook.
     """
+    if not callable(hook):
+        raise DTypeError(f"register_hook: hook is {hook!r}, expected a function of the gradient")
     hooks = _extra_of(self, "register_hook").hooks
     key = max(hooks, default=0) + 1
     hooks[key] = hook

@@ -1,4 +1,4 @@
-"""What went wrong in the caller's words: which op, which arguments, what came. Nothing is looked at before a failure."""
+"""What went wrong, in the caller's words: which op, which arguments, what came. Success is never looked at."""
 
 from __future__ import annotations
 

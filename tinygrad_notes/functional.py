@@ -9,15 +9,28 @@ import numpy as np
 
 from tinygrad_notes.autograd import grad
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import describe
 from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.registry import REGISTRY, many, private_op
 from tinygrad_notes.tape import clock, enable_grad, mode, no_grad, written_since
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
-def _fresh(x: Any) -> Tensor:
+def _fresh(x: Any, name: str) -> Tensor:
     """A new leaf with the values of ``x``."""
-    return wrap(to_array(x)).requires_grad_()
+    try:
+        return wrap(to_array(x)).requires_grad_()
+    except (ShapeError, DTypeError, GradientError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _values(value: Any, name: str) -> tuple[Tensor, ...]:
+    """What a function returned: a Tensor, or a tuple or list of them."""
+    values = _tuple(value)
+    for v in values:
+        if type(v) is not Tensor:
+            raise DTypeError(f"{name}: of the function it expected a Tensor, got {type(v).__name__}")
+    return values
 
 
 def _tuple(value: Any) -> tuple[Tensor, ...]:
@@ -38,32 +51,39 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
     ``function`` returns one single-element Tensor. One gradient for an int, a tuple for a sequence.
     """
+    single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not all(type(i) is int for i in positions):
+        raise DTypeError(f"value_and_grad: argnums is {argnums!r}, expected an integer, or several")
 
     def value_and_gradients(*arguments: Any, **options: Any) -> tuple[Any, Any]:
         given = list(arguments)
         for i in positions:
             if not -len(given) <= i < len(given):
                 raise ShapeError(f"value_and_grad: argnums has {i}, but there are {len(given)} arguments")
-            given[i] = _fresh(given[i])
+            given[i] = _fresh(given[i], "value_and_grad")
         with enable_grad():
             value = function(*given, **options)
+        _values(value, "value_and_grad")
         found = grad(value, [given[i] for i in positions], allow_unused=True)
         gradients = [_zeros(given[i]) if g is None else g for i, g in zip(positions, found)]
-        return wrap(value.data), gradients[0] if isinstance(argnums, int) else tuple(gradients)
+        return wrap(value.data), gradients[0] if single else tuple(gradients)
 
     return value_and_gradients
 
 
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Tensor, ...]]]:
     """``function(*primals)``, and the function that pulls a gradient of the value back to the primals: g -> gᵀJ."""
-    xs = [_fresh(x) for x in primals]
+    xs = [_fresh(x, "vjp") for x in primals]
     with enable_grad():
         value = function(*xs)
-    ys = _tuple(value)
+    ys = _values(value, "vjp")
 
     def pullback(gradient: Any) -> tuple[Tensor, ...]:
-        pairs = [(y, g) for y, g in zip(ys, _tuple(gradient)) if y.node is not None]
+        gradients = _tuple(gradient)
+        if len(gradients) != len(ys):
+            raise ShapeError(f"vjp: {len(gradients)} gradients for the {len(ys)} values of the function")
+        pairs = [(y, g) for y, g in zip(ys, gradients) if y.node is not None]
         if not pairs:
             return tuple(_zeros(x) for x in xs)
         found = grad([y for y, _ in pairs], xs, [g for _, g in pairs], retain_graph=True, allow_unused=True)
@@ -77,20 +97,23 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
     Two vjps: gᵀJ is linear in g, and its own vjp for g, at t, is Jt.
     """
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, list | tuple):
+            raise DTypeError(f"jvp: {name} is {describe(given)}, expected a list or tuple")
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
-    xs = [_fresh(x) for x in primals]
-    ts = [wrap(to_array(t, x.dtype)) for x, t in zip(xs, tangents)]
+    xs = [_fresh(x, "jvp") for x in primals]
+    ts = [_direction(t, x, "jvp") for x, t in zip(xs, tangents)]
     for i, (x, t) in enumerate(zip(xs, ts)):
         if x.shape != t.shape:
             raise ShapeError(f"jvp: tangent {i} has shape {t.shape}, its primal {x.shape}")
     with enable_grad():
         value = function(*xs)
-        ys = _tuple(value)
+        ys = _values(value, "jvp")
         results = [_zeros(y) for y in ys]
         live = [i for i, y in enumerate(ys) if y.node is not None]
         if live:
-            us = [_fresh(np.zeros_like(ys[i].data)) for i in live]
+            us = [_fresh(np.zeros_like(ys[i].data), "jvp") for i in live]
             pulled = grad([ys[i] for i in live], xs, us, create_graph=True, allow_unused=True)
             pairs = [(g, t) for g, t in zip(pulled, ts) if g is not None and g.node is not None]
             if pairs:
@@ -101,12 +124,20 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     return _like(value, [wrap(y.data) for y in ys]), _like(value, results)
 
 
+def _direction(v: Any, x: Tensor, name: str) -> Tensor:
+    """``v`` in the dtype of ``x``, along which a derivative is taken."""
+    try:
+        return wrap(to_array(v, x.dtype))
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
     """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v."""
-    leaf = _fresh(x)
-    direction = to_array(v, leaf.dtype)
+    leaf = _fresh(x, "hvp")
+    direction = _direction(v, leaf, "hvp")
     if direction.shape != leaf.shape:
-        raise ShapeError(f"hvp: v has shape {tuple(direction.shape)}, x {leaf.shape}")
+        raise ShapeError(f"hvp: v has shape {direction.shape}, x {leaf.shape}")
     with enable_grad():
         g = grad(function(leaf), leaf, create_graph=True)
         found = grad(g, leaf, direction, allow_unused=True) if g.node is not None else None
@@ -115,9 +146,11 @@ def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = False) -> Tensor:
     """d y[i] / d x[j] for every i and j, of shape ``y.shape + x.shape``: one vjp per element of the value."""
-    leaf = x if create_graph else _fresh(x)
+    leaf = x if create_graph else _fresh(x, "jacobian")
     with enable_grad():
         y = function(leaf)
+        if type(y) is not Tensor:
+            raise DTypeError(f"jacobian: the function returned {describe(y)}, expected one Tensor")
         rows = []
         for i in range(y.size):
             seed = np.zeros_like(y.data)
@@ -133,7 +166,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = 
 
 def hessian(function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     """d² f / d x[i] d x[j] of a function with a single-element value, of shape ``x.shape + x.shape``."""
-    return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x)).detach()
+    return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x, "hessian")).detach()
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -143,6 +176,8 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     2016, arXiv:1604.06174). Parameters that ``function`` captures get their gradients too, and random ops see the
     same random numbers again.
     """
+    if not callable(function):
+        raise DTypeError(f"checkpoint: function is {describe(function)}, expected something to call")
     rng, start = get_rng_state(), next(clock)
     with no_grad():
         value = function(*inputs)

@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_notes.errors import DTypeError
+
 _state = {"generator": np.random.default_rng(0)}
 
 
 def manual_seed(seed: int) -> np.random.Generator:
     """Start the generator anew from ``seed`` and return it."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise DTypeError(f"manual_seed: seed is {seed!r}, expected an integer of at least 0")
     _state["generator"] = np.random.default_rng(seed)
     return _state["generator"]
 
@@ -36,4 +40,7 @@ def get_rng_state() -> dict[str, Any]:
 
 def set_rng_state(state: dict[str, Any]) -> None:
     """Put the generator back into a state that :func:`get_rng_state` returned."""
-    _state["generator"].bit_generator.state = state
+    try:
+        _state["generator"].bit_generator.state = state
+    except (TypeError, ValueError, KeyError) as error:
+        raise DTypeError(f"set_rng_state: state is {state!r:.60}, expected what get_rng_state gave ({error})") from None

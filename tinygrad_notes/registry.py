@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import ERRORS, explain
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.tape import (
     RAW,
@@ -178,7 +179,9 @@ def accept(value: Any, op: Op, operand: str) -> Any:
         try:
             return value if raw else value.astype(as_dtype(value.dtype), copy=False)
         except DTypeError as error:
-            raise DTypeError(f"{op.name}: {operand} is {value.dtype}: {error}") from None
+            raise DTypeError(f"{op.name.strip('_')}: {operand} is {value.dtype}: {error}") from None
+    if isinstance(value, np.ndarray):  # a subclass, such as a memory map
+        return accept(value.view(np.ndarray), op, operand)
     if isinstance(value, np.generic):
         # NumPy returns scalars where arrays have no axes: in backward they are values; from a user they promote nothing
         return np.asarray(value) if raw else accept(value.item(), op, operand)
@@ -186,9 +189,13 @@ def accept(value: Any, op: Op, operand: str) -> Any:
         return value
     if isinstance(value, int | float) and op.elementwise:
         return value
+    name = op.name.strip("_")
     if isinstance(value, int | float | list | tuple):
-        return to_array(value)
-    raise DTypeError(f"{op.name}: {operand} is {type(value).__name__}, expected a Tensor, an array or a number")
+        try:
+            return to_array(value)
+        except (ShapeError, DTypeError) as error:
+            raise type(error)(f"{name}: {operand}: {error}") from None
+    raise DTypeError(f"{name}: {operand} is {type(value).__name__}, expected a Tensor, an array or a number")
 
 
 def _allows_none(op: Op, operand: str) -> bool:
@@ -209,7 +216,7 @@ def settle(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 def explain_call(op: Op, error: Exception, operands: tuple[Any, ...], static: tuple[Any, ...] = ()) -> Exception:
-    """The error to raise for a call of ``op``: it names the op, its operands, and the arguments that are not defaults."""
+    """The error to raise for a call of ``op``: it names its operands, and the arguments that are not defaults."""
     arguments = {
         name: value for name, value in zip(op.operands, operands) if value is not None or not _allows_none(op, name)
     }
@@ -333,8 +340,10 @@ def _source(op: Op) -> str:
     accept = [_ACCEPT.format(p=p, numbers=numbers.format(p=p)) for p in names]
     if op.floating:
         accept += [_FLOATING.format(p=p) for p in names]
+    static = "".join(f"{p.name}, " for p in op.parameters if p.name not in names)
     fields: dict[str, str] = {
         "name": op.function.__name__, "op_name": op.name, "signature": _signature(op), "arguments": arguments,
+        "static": static,
         "unwrap": "\n".join(_UNWRAP.format(p=p) for p in names), "operands": ", ".join(names),
         "accept": "\n".join(accept), "first": "[0]" if op.keeps else "",
         "nodes": ", ".join(f"{p}_node" for p in names), "pairs": ", ".join(f"({p}, {p}_node)" for p in names),
@@ -431,7 +440,8 @@ def _sequence_wrapper(record: Op) -> Callable[..., Any]:
         try:
             value, derivative = record.function(plain, *static, **options)
         except ERRORS as error:
-            raise explain(record.name, error, {record.operands[0]: plain, **_static_arguments(record, static, options)}) from error
+            given = record.signature.bind_partial(plain, *static, **options).arguments
+            raise explain(record.name, error, given) from error
         if now is RAW:
             return value
         pairs = list(zip(plain, nodes))

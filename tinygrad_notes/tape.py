@@ -6,6 +6,7 @@ import functools
 import inspect
 import itertools
 import math
+import os
 import sys
 import threading
 import traceback
@@ -118,12 +119,16 @@ def is_grad_enabled() -> bool:
 
 # ---------------------------------------------------------------------- anomalies
 
-_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "tape", "registry", "autograd", "functional", "ops", "optim"))
+_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "explain", "tape", "registry", "autograd", "functional", "ops", "optim"))
+
+
+_REGISTRY = os.path.join(os.path.dirname(__file__), "registry.py")
 
 
 def _in_engine(frame: Any) -> bool:
     name = frame.f_globals.get("__name__", "")
-    return name.startswith(_ENGINE) or frame.f_code.co_filename.startswith("<op ")  # the wrapper of a user's own op
+    file = frame.f_code.co_filename  # the wrapper of a user's own op has the name of the user's module
+    return name.startswith(_ENGINE) or file.startswith("<op ") or file == _REGISTRY
 
 
 def _caller() -> tuple[str, int]:
@@ -232,13 +237,30 @@ def _forget(key: int) -> None:
             writes.joined -= 1
 
 
-def forgive_write(array: Any) -> None:
-    """Take the newest write to ``array`` as known: ``x[i] += v`` wrote a view of x and now assigns it to x."""
-    write = writes.by_buffer.get(id(owner_of(array)))
-    if write is not None:
+# Ops whose value may look at their operand's memory.
+VIEWS = {"getitem", "reshape", "permute_dims", "swapaxes", "squeeze", "expand_dims", "broadcast_to", "flip"}
+
+
+def forgive_write(tensor: Tensor, view: Tensor) -> None:
+    """Take the newest write to ``tensor`` as known if ``view`` made it: ``x[i] += v`` wrote x[i], which now comes home.
+
+    A view of another view that was written does not count: what else was written there would be lost.
+    """
+    write = writes.by_buffer.get(id(owner_of(view.data)))
+    if write is None or view.node is None or write.tick > view.node.stamp:
+        return
+    if tensor.node is None:
+        known = write.joined is not None and write.joined[0]() is view.data
+    else:
+        node: Node | None = view.node
+        for looking in (False, True):  # above the writes of the view itself, below them views of the tensor
+            while node is not None and node is not tensor.node and (node.name in VIEWS) is looking:
+                node = node.parents[0] if node.parents else None
+        known = node is tensor.node
+    if known:
         with _writing:
             write.tick = 0
-            if write.joined is not None:
+            if tensor.node is None:  # it was the view that joined the tape; the tensor does now
                 write.joined = None
                 writes.joined -= 1
 

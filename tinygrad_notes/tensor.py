@@ -40,9 +40,12 @@ class Tensor:
     node: Node | None
 
     def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False):
-        self.data, self.grad, self.node = to_device(to_array(data, dtype, copy=True), device), None, None
-        if requires_grad:
-            self.requires_grad_()
+        try:
+            self.data, self.grad, self.node = to_device(to_array(data, dtype, copy=True), device), None, None
+            if requires_grad:
+                self.requires_grad_()
+        except (ShapeError, DTypeError, DeviceError, GradientError) as error:
+            raise type(error)(f"Tensor: {error}") from None
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Tensor is final: ops recognise it by its exact type; hold one in an attribute instead")
@@ -125,19 +128,19 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.data.dtype.kind not in "iu":
-            raise DTypeError(f"only integer Tensors are indices, this one is {self.dtype}")
+            raise DTypeError(f"index: the Tensor is {self.dtype}, expected integers")
         return int(self.item())
 
     def __bool__(self) -> bool:
         if self.data.size != 1:
             raise ShapeError(
-                f"the truth of a Tensor of shape {self.shape} is ambiguous; use .all() or .any() of its array"
+                f"bool: the truth of a Tensor of shape {self.shape} is ambiguous; use .all() or .any() of its array"
             )
         return bool(self.data.item())
 
     def __len__(self) -> int:
         if self.data.ndim == 0:
-            raise DTypeError("len() of a Tensor of no axes")
+            raise DTypeError("len: the Tensor has no axes, expected at least one")
         return self.data.shape[0]
 
     def __hash__(self) -> int:
@@ -209,42 +212,58 @@ def as_dtype(dtype: Any) -> np.dtype:
         raise DTypeError(f"{name} exists on CUDA only; on the CPU use float32")
     if dtype is float:
         return float32
+    expected = f"expected one of {', '.join(map(str, DTYPES))}"
     try:
-        result = np.dtype(dtype)
-    except TypeError as error:
-        raise DTypeError(f"dtype {dtype!r}: {error}") from None
-    result = result.newbyteorder("=")
+        result = np.dtype(dtype).newbyteorder("=") if dtype is not None else None
+    except TypeError:
+        result = None
+    if result is None:
+        raise DTypeError(f"dtype is {dtype!r}, {expected}")
     if result.char not in DTYPE_CHARS:
         if result.name in HALF:
             raise DTypeError(f"{result.name} exists on CUDA only; on the CPU use float32")
-        raise DTypeError(f"dtype {result} is not supported, expected one of {', '.join(map(str, DTYPES))}")
+        raise DTypeError(f"dtype {result} is not supported, {expected}")
     return result
 
 
 def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
-    """The array of a number, nested lists, an array or a Tensor, of a supported dtype."""
+    """The array of a number, nested lists, an array or a Tensor, of a supported dtype.
+
+    Whoever calls this puts its own name in front of the errors, as ops do.
+    """
     if isinstance(data, Tensor):
         data = data.data
     wanted = None if dtype is None else as_dtype(dtype)
     if type(data) in DEVICES:
-        wanted = wanted or as_dtype(data.dtype)
+        wanted = wanted if wanted is not None and data.dtype.kind in "fiub" else as_dtype(data.dtype)
         return data.astype(wanted, copy=copy) if copy or data.dtype != wanted else data
     if isinstance(data, list | tuple) and _holds_tensor(data):
-        raise DTypeError("tensor: a list of Tensors; use stack or concat, which keep the gradient")
+        raise DTypeError("a list of Tensors; use stack or concat, which keep the gradient")
     try:
         array = np.asarray(data)  # np.array asks for a copy, which PyTorch's __array__ does not understand
-        if array.dtype.kind == "O":
-            raise TypeError(f"{type(data).__name__} {data!r:.60}")
-        if wanted is None:
-            of_numpy = isinstance(data, np.ndarray | np.generic) or hasattr(data, "__array__")
-            wanted = float32 if array.dtype == float64 and not of_numpy else as_dtype(array.dtype)
-        return array.astype(wanted, copy=copy and hasattr(data, "__array__"))
-    except ValueError as error:
-        raise ShapeError(f"tensor: the rows differ in length, expected a rectangular list ({error})") from None
+    except ValueError:
+        raise ShapeError(f"the rows of {data!r:.60} differ in length, expected a rectangular list") from None
     except (TypeError, OverflowError) as error:
-        if isinstance(error, DTypeError):
-            raise
-        raise DTypeError(f"tensor: expected numbers, got {error}") from None
+        raise DTypeError(f"expected numbers, got {error}") from None
+    if hasattr(data, "__array__"):  # a NumPy scalar, or an array of another library
+        wanted = wanted if wanted is not None and array.dtype.kind in "fiub" else as_dtype(array.dtype)
+        return array.astype(wanted, copy=copy)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"expected real numbers, got {type(data).__name__} {data!r:.60}")
+    if wanted is None:
+        known = array.dtype.char in DTYPE_CHARS
+        wanted = float32 if array.dtype.kind == "f" else array.dtype if known else int64
+    if wanted.kind in "iu":
+        _check_range(array, wanted)
+    return array.astype(wanted, copy=False)
+
+
+def _check_range(array: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse numbers that an integer dtype does not have: NumPy makes others of them. Fractions are cut off, as there."""
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    outside = ~((array >= low) & (array <= high))
+    if outside.any():
+        raise DTypeError(f"{array[outside][0]} is not a number of {dtype}, which has {low} to {high}")
 
 
 def _holds_tensor(data: list | tuple) -> bool:

@@ -283,7 +283,7 @@ def test_writes_keep_dtype_and_shape():
         x += np.ones(3)
     with pytest.raises(ShapeError, match=r"iadd: the result has shape \(2, 3\), the Tensor it is written to \(3,\)"):
         x += tn.ones((2, 3))
-    with pytest.raises(ShapeError, match=r"setitem: could not broadcast .* \(a \[3\] float32, v \[2\] float32\)"):
+    with pytest.raises(ShapeError, match=r"setitem: could not broadcast .* \(a \[3\] float32, v \[2\] float32"):
         x[:] = tn.ones(2)
     with pytest.raises(IndexError, match="setitem: index 3 is out of bounds"):
         x[3] = 0.0
@@ -300,7 +300,9 @@ def test_numbers_are_written_exactly():
 
 def test_integers_carry_no_gradient():
     counts = tn.tensor([1, 2, 3])
-    counts[0] = leaf(7.9).reshape(())
+    with pytest.raises(tn.DTypeError, match="setitem: the value is float64, the Tensor it is written to int64"):
+        counts[0] = leaf(7.9).reshape(())
+    counts[0] = 7
     counts[1:] = 5
     assert not counts.requires_grad
     assert (counts.dtype, counts.tolist()) == (tn.int64, [7, 5, 5])

@@ -41,7 +41,7 @@ class TensorDataset(Dataset):
     def __init__(self, *tensors: Any):
         if not tensors:
             raise ShapeError("TensorDataset: no array was given")
-        self.tensors = tuple(wrap(to_array(t)) for t in tensors)
+        self.tensors = tuple(wrap(_array(t, f"TensorDataset: array {i}")) for i, t in enumerate(tensors))
         lengths = [t.shape[0] if t.ndim else None for t in self.tensors]
         if None in lengths or len(set(lengths)) > 1:
             raise ShapeError(
@@ -66,6 +66,8 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Any, indices: Sequence[int] | np.ndarray):
         self.dataset = dataset
+        if not isinstance(indices, Sequence | np.ndarray):
+            raise DTypeError(f"Subset: indices is {type(indices).__name__}, expected a list or an array of integers")
         self.indices = np.asarray(indices if len(indices) else np.zeros(0, np.int64))
         if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
             raise DTypeError(
@@ -95,6 +97,8 @@ class Transformed(Dataset):
     """
 
     def __init__(self, dataset: Any, transform: Callable[..., tuple]):
+        if not callable(transform):
+            raise DTypeError(f"Transformed: transform is {transform!r}, expected a function of the fields of a batch")
         self.dataset, self.transform = dataset, transform
 
     def __len__(self) -> int:
@@ -105,7 +109,10 @@ class Transformed(Dataset):
         return tuple(wrap(field.data[0, ...]) for field in batch)
 
     def take(self, indices: np.ndarray) -> tuple:
-        return tuple(self.transform(*take(self.dataset, indices)))
+        fields = self.transform(*take(self.dataset, indices))
+        if not isinstance(fields, tuple | list):
+            raise DTypeError(f"Transformed: transform returned {type(fields).__name__}, expected the tuple of new fields")
+        return tuple(fields)
 
 
 def take(dataset: Any, indices: np.ndarray) -> Any:
@@ -115,7 +122,16 @@ def take(dataset: Any, indices: np.ndarray) -> Any:
     return collate([dataset[int(i)] for i in indices])
 
 
+def _array(value: Any, what: str) -> Any:
+    try:
+        return to_array(value)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"{what}: {error}") from None
+
+
 def _checked(index: int, length: int) -> int:
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise DTypeError(f"index {index!r} is {type(index).__name__}, expected an integer")
     if not -length <= index < length:
         raise IndexError(f"index {index} is out of range for a data set of {length} items")
     return int(index) % length
@@ -126,6 +142,10 @@ def collate(items: Sequence[Any]) -> Any:
 
     Strings stay a list. ShapeError when the items' arrays differ in shape; a ``collate_fn`` of your own can pad them.
     """
+    if not isinstance(items, Sequence):
+        raise DTypeError(f"collate: items is {type(items).__name__}, expected a list")
+    if not items:
+        raise ShapeError("collate: there are no items, expected at least one")
     return _collated(items, "item")
 
 
@@ -133,7 +153,13 @@ def _collated(items: Sequence[Any], where: str) -> Any:
     first = items[0]
     if isinstance(first, str | bytes):
         return list(items)
+    if not isinstance(first, Tensor | np.ndarray | np.generic | numbers.Number):
+        for item in items:
+            if type(item) is not type(first):
+                raise DTypeError(f"collate: {where} is {type(first).__name__} here and {type(item).__name__} there")
     if isinstance(first, dict):
+        if any(item.keys() != first.keys() for item in items):
+            raise ShapeError(f"collate: {where} has {sorted(map(sorted, {tuple(i) for i in items}))}, expected the same keys")
         return {key: _collated([item[key] for item in items], f"{where}[{key!r}]") for key in first}
     if isinstance(first, tuple | list):
         if any(len(item) != len(first) for item in items):
@@ -146,7 +172,7 @@ def _collated(items: Sequence[Any], where: str) -> Any:
             f"collate: {where} is {type(first).__name__}, expected arrays, numbers, strings, tuples or dicts; "
             "pass a collate_fn"
         )
-    arrays = [to_array(item) for item in items]
+    arrays = [_array(item, f"collate: {where}") for item in items]
     shapes = sorted({tuple(a.shape) for a in arrays})
     if len(shapes) > 1:
         raise ShapeError(f"collate: {where} has shapes {shapes[0]} and {shapes[1]}; pass a collate_fn that pads them")
@@ -162,6 +188,9 @@ def random_split(
     first parts, one each). ``generator``: a seed, a NumPy generator, or None for the package's own.
     """
     n = len(dataset)
+    numeric = isinstance(lengths, Sequence | np.ndarray) and not isinstance(lengths, str)
+    if not numeric or not all(isinstance(v, int | float | np.integer | np.floating) for v in lengths):
+        raise DTypeError(f"random_split: lengths is {lengths!r}, expected a list of sizes or of fractions")
     if all(isinstance(v, int | np.integer) for v in lengths) and sum(lengths) == n:
         sizes = [int(v) for v in lengths]
     elif math.isclose(sum(lengths), 1.0, abs_tol=1e-9):

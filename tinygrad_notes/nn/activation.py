@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_notes import ops
-from tinygrad_notes.nn.arguments import count, number, one_of
+from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn.module import Module
+from tinygrad_notes.ops.arguments import count, number, one_of
 from tinygrad_notes.tensor import Tensor
 
 
@@ -58,6 +59,8 @@ class Softplus(Module):
     def __init__(self, beta: float = 1.0, threshold: float = 20.0):
         super().__init__()
         self.beta, self.threshold = number(beta, "Softplus: beta"), number(threshold, "Softplus: threshold")
+        if not self.beta > 0:
+            raise ShapeError(f"Softplus: beta is {beta!r}, expected a number above 0")
 
     def forward(self, x: Any) -> Tensor:
         return ops.softplus(x, self.beta, self.threshold)

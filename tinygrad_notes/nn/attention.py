@@ -9,10 +9,10 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count, probability
 from tinygrad_notes.nn.linear import Linear
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import dropout, linear, max, scaled_dot_product_attention, softmax, where
+from tinygrad_notes.ops.arguments import count, probability
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
@@ -91,21 +91,18 @@ class MultiheadAttention(Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         same = query is key is value
-        query, key, value = (x if type(x) is Tensor else wrap(to_array(x)) for x in (query, key, value))
-        if {query.ndim, key.ndim, value.ndim} not in ({2}, {3}):
-            raise ShapeError(
-                f"MultiheadAttention: query has shape {query.shape}, key {key.shape}, value {value.shape}, "
-                "expected 3 axes each, or 2"
-            )
+        query, key, value = (
+            _tensor(x, name, "fiub") for x, name in ((query, "query"), (key, "key"), (value, "value"))
+        )
         single = query.ndim == 2
+        self._check_shapes(query, key, value)
         if single:
             query, key, value = query[None], key[None], value[None]
         elif not self.batch_first:
             query, key, value = query.swapaxes(0, 1), key.swapaxes(0, 1), value.swapaxes(0, 1)
         q, k, v = self._projected(query, key, value, same)  # (N, heads, L or S, E / heads)
-        mask = self._mask(
-            attn_mask, key_padding_mask, is_causal and (need_weights or key_padding_mask is not None), q, k
-        )
+        masked = attn_mask is not None or key_padding_mask is not None
+        mask = self._mask(attn_mask, key_padding_mask, is_causal and (need_weights or masked), q, k)
         weights = None
         if need_weights:
             y, weights = self._with_weights(q, k, v, mask)
@@ -117,6 +114,18 @@ class MultiheadAttention(Module):
         if single:
             return y[0], None if weights is None else weights[0]
         return (y if self.batch_first else y.swapaxes(0, 1)), weights
+
+    def _check_shapes(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        shapes, batch = (query.shape, key.shape, value.shape), 0 if self.batch_first else 1
+        fits = {len(shape) for shape in shapes} in ({2}, {3}) and key.shape[:-1] == value.shape[:-1]
+        fits = fits and (query.ndim == 2 or query.shape[batch] == key.shape[batch])
+        if not fits or [shape[-1] for shape in shapes] != [self.embed_dim, self.kdim, self.vdim]:
+            layout = "(N, {}, {})" if self.batch_first else "({}, N, {})"
+            sizes = zip("LSS", (self.embed_dim, self.kdim, self.vdim))
+            raise ShapeError(
+                f"MultiheadAttention: query has shape {shapes[0]}, key {shapes[1]}, value {shapes[2]}, expected "
+                f"{', '.join(layout.format(*size) for size in sizes)}, or all without N"
+            )
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor, same: bool) -> list[Tensor]:
         size, bias = self.embed_dim, self.in_proj_bias
@@ -138,9 +147,10 @@ class MultiheadAttention(Module):
             mask = _tensor(attn_mask, "attn_mask")
             if mask.ndim == 3 and mask.shape[0] == batch * self.num_heads:
                 mask = mask.reshape(batch, self.num_heads, *mask.shape[1:])
-            if mask.shape[-2:] != (length, source) or mask.ndim not in (2, 4):
+            leading = mask.shape[:-2]
+            if mask.shape[-2:] != (length, source) or leading not in ((), (batch, self.num_heads)):
                 raise ShapeError(
-                    f"MultiheadAttention: attn_mask has shape {tuple(attn_mask.shape)}, expected {(length, source)} or "
+                    f"MultiheadAttention: attn_mask has shape {mask.shape}, expected {(length, source)} or "
                     f"{(batch * self.num_heads, length, source)}"
                 )
             masks.append(mask)
@@ -190,9 +200,13 @@ class MultiheadAttention(Module):
         return text
 
 
-def _tensor(mask: Any, name: str) -> Tensor:
-    result = mask if type(mask) is Tensor else wrap(to_array(mask))
-    if result.dtype.kind not in "bf":
+def _tensor(value: Any, name: str, kinds: str = "bf") -> Tensor:
+    """An argument as a Tensor: an input, or a mask, which is of one of two kinds."""
+    try:
+        result = value if type(value) is Tensor else wrap(to_array(value))
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"MultiheadAttention: {name}: {error}") from None
+    if result.dtype.kind not in kinds:
         raise DTypeError(
             f"MultiheadAttention: {name} is {result.dtype}, expected booleans (True: not allowed) or floats"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
-from tinygrad_notes.errors import DTypeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn.module import Module
 
 
@@ -100,6 +100,8 @@ class _Ordered(_Container):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add several modules at the end."""
+        if not isinstance(modules, Iterable):
+            raise DTypeError(f"{type(self).__name__}: modules is {type(modules).__name__}, expected a list of Modules")
         for module in list(modules):
             self.append(module)
         return self
@@ -211,6 +213,8 @@ class ModuleDict(_Container):
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Add modules, in their order, or replace those of the same names."""
+        if not isinstance(modules, Iterable):
+            raise DTypeError(f"ModuleDict: modules is {type(modules).__name__}, expected a dict of Modules")
         for name, module in modules.items() if isinstance(modules, Mapping | ModuleDict) else modules:
             self[name] = module
 
@@ -225,6 +229,6 @@ def _check_name(container: _Container, name: Any, attribute: bool = True) -> Non
     if type(name) is not str:
         raise DTypeError(f"{type(container).__name__}: a layer's name is {type(name).__name__}, expected str")
     if not name or "." in name:
-        raise ValueError(f"{type(container).__name__}: a layer is named {name!r}, expected a name without a dot")
+        raise ShapeError(f"{type(container).__name__}: a layer is named {name!r}, expected a name without a dot")
     if attribute and hasattr(type(container), name):
-        raise ValueError(f"{type(container).__name__}: a layer is named {name!r}, which is a method of it")
+        raise ShapeError(f"{type(container).__name__}: a layer is named {name!r}, which is a method of it")

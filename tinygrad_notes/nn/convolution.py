@@ -7,9 +7,9 @@ from typing import Any
 
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count, one_of
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import conv2d, conv_transpose2d, pad
+from tinygrad_notes.ops.arguments import count, one_of
 from tinygrad_notes.ops.shape import as_shape
 from tinygrad_notes.ops.windows import pair
 from tinygrad_notes.tensor import Tensor

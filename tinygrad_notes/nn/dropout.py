@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_notes import ops
-from tinygrad_notes.nn.arguments import probability
 from tinygrad_notes.nn.module import Module
+from tinygrad_notes.ops.arguments import probability
 from tinygrad_notes.tensor import Tensor
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from tinygrad_notes import ops
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count
 from tinygrad_notes.nn.module import Module
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor
 

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
 from tinygrad_notes.generator import generator as package_generator
+from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, as_dtype, float32, to_array, to_device, wrap
 
 Generator = np.random.Generator
 
 
+@named
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
     """A Tensor with a copy of ``data`` that requires a gradient: what a Module takes for a parameter."""
     result = wrap(to_array(data, copy=True))
@@ -41,39 +44,55 @@ def _write(tensor: Tensor, values: Any) -> Tensor:
     return tensor
 
 
+def _source(generator: Generator | None) -> Generator:
+    if generator is not None and not isinstance(generator, Generator):
+        raise DTypeError(f"generator is {generator!r}, expected a numpy.random.Generator or None")
+    return package_generator() if generator is None else generator
+
+
 def _standard(draw: str, tensor: Tensor, generator: Generator | None) -> np.ndarray:
     """Standard random numbers of the Tensor's shape and dtype; without axes they are still an array."""
-    source = package_generator() if generator is None else generator
+    source = _source(generator)
     return np.asarray(getattr(source, draw)(tensor.shape, dtype=tensor.dtype.type))
 
 
+@named
 def copy_(tensor: Tensor, values: Any) -> Tensor:
     """The values of an array or a Tensor of the same shape."""
+    if type(tensor) is not Tensor:
+        raise DTypeError(f"copy_: tensor is {type(tensor).__name__}, expected a Tensor")
     array = to_array(values)
     if array.shape != tensor.shape:
         raise ShapeError(f"copy_: values have shape {tuple(array.shape)}, the Tensor {tensor.shape}")
+    if array.dtype.kind == "f" and tensor.dtype.kind != "f":
+        raise DTypeError(f"copy_: values are {array.dtype}, the Tensor {tensor.dtype}")
     return _write(tensor, to_device(array, tensor.device))
 
 
+@named
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """The number ``val`` everywhere."""
     _check(tensor, "constant_")
-    return _write(tensor, val)
+    return _write(tensor, number(val, "constant_: val"))
 
 
+@named
 def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
     return constant_(tensor, 0.0)
 
 
+@named
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
     return constant_(tensor, 1.0)
 
 
+@named
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform on [a, b)."""
     _check(tensor, "uniform_")
+    a, b = number(a, "uniform_: a"), number(b, "uniform_: b")
     if not a <= b:
         raise ShapeError(f"uniform_: a is {a}, b is {b}, expected a <= b")
     values = _standard("random", tensor, generator)
@@ -82,9 +101,11 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     return _write(tensor, values)
 
 
+@named
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with the given mean and standard deviation."""
     _check(tensor, "normal_")
+    mean, std = number(mean, "normal_: mean"), number(std, "normal_: std")
     if not std >= 0:
         raise ShapeError(f"normal_: std is {std}, expected at least 0")
     values = _standard("standard_normal", tensor, generator)
@@ -93,6 +114,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Gene
     return _write(tensor, values)
 
 
+@named
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -109,7 +131,7 @@ def trunc_normal_(
     if not (a < b and std > 0):
         raise ShapeError(f"trunc_normal_: a is {a}, b is {b}, std is {std}, expected a < b and std > 0")
     low, high = (a - mean) / std, (b - mean) / std
-    source = package_generator() if generator is None else generator
+    source = _source(generator)
     often = math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)) > 0.2
     nearest = min(max(0.0, low), high)  # where the density is highest
     values = np.empty(tensor.size)
@@ -127,6 +149,7 @@ def trunc_normal_(
     return _write(tensor, np.clip(values * std + mean, a, b).reshape(tensor.shape))
 
 
+@named
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps a signal's spread through a nonlinearity: √2 for relu, 5/3 for tanh, 1 for linear ones.
 
@@ -157,27 +180,30 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """Inputs that reach one output, and outputs that one input reaches: of a weight (out, in, *kernel)."""
     if tensor.ndim < 2:
         raise ShapeError(
-            f"fan in and fan out: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)"
+            f"fans: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)"
         )
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 
 
+@named
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Uniform on ±gain √(6 / (fan in + fan out)) (Glorot and Bengio 2010)."""
     bound = math.sqrt(3.0) * _xavier_spread(tensor, gain)
     return uniform_(tensor, -bound, bound, generator)
 
 
+@named
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Normal with standard deviation gain √(2 / (fan in + fan out)) (Glorot and Bengio 2010)."""
     return normal_(tensor, 0.0, _xavier_spread(tensor, gain), generator)
 
 
 def _xavier_spread(tensor: Tensor, gain: float) -> float:
-    return gain * math.sqrt(2.0 / max(sum(fans(tensor)), 1))
+    return number(gain, "gain") * math.sqrt(2.0 / max(sum(fans(tensor)), 1))
 
 
+@named
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0,
@@ -190,6 +216,7 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound, generator)
 
 
+@named
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0,
@@ -203,11 +230,12 @@ def kaiming_normal_(
 
 def _kaiming_spread(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ShapeError(f"kaiming: mode is {mode!r}, expected 'fan_in' or 'fan_out'")
+        raise ShapeError(f"mode is {mode!r}, expected 'fan_in' or 'fan_out'")
     fan = fans(tensor)[mode == "fan_out"]
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 
+@named
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """A random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al. 2013, arXiv:1312.6120).
 
@@ -219,7 +247,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if tensor.size == 0:
         return tensor
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    source = package_generator() if generator is None else generator
+    source = _source(generator)
     q, r = np.linalg.qr(source.standard_normal((max(rows, columns), min(rows, columns))))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)
     return _write(tensor, (gain * (q if rows >= columns else q.T)).reshape(tensor.shape))

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import linear
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.tensor import Tensor
 
 

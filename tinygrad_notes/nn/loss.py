@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_notes import ops
-from tinygrad_notes.nn.arguments import count, one_of, probability
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn.module import Module
+from tinygrad_notes.ops.arguments import count, one_of, probability
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
@@ -20,7 +21,10 @@ class _Loss(Module):
         self.reduction = one_of(reduction, f"{type(self).__name__}: reduction", self.reductions)
 
     def _buffer(self, name: str, value: Any) -> None:
-        self.register_buffer(name, None if value is None else wrap(to_array(value)))
+        try:
+            self.register_buffer(name, None if value is None else wrap(to_array(value)))
+        except (ShapeError, DTypeError) as error:
+            raise type(error)(f"{type(self).__name__}: {name}: {error}") from None
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"

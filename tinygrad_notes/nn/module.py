@@ -99,6 +99,8 @@ class Module:
 
         One that is not ``persistent`` moves, but is not in ``state_dict``.
         """
+        if not isinstance(name, str) or not name or "." in name:
+            raise DTypeError(f"register_buffer: name is {name!r}, expected a name without a dot")
         if tensor is not None and type(tensor) is not Tensor:
             raise DTypeError(f"register_buffer: {name} is {type(tensor).__name__}, expected a Tensor or None")
         if tensor is not None and tensor.node is not None and tensor.is_leaf:
@@ -217,7 +219,11 @@ class Module:
         values = {}
         for name, tensor in own.items():
             if name in state:
-                values[name] = value = to_array(state[name])
+                try:
+                    values[name] = value = to_array(state[name])
+                except (ShapeError, DTypeError) as error:
+                    problems.append(f"{name}: {error}")
+                    continue
                 if value.shape != tensor.shape:
                     problems.append(f"{name} has shape {tuple(value.shape)}, expected {tensor.shape}")
                 elif value.dtype.kind == "f" and tensor.dtype.kind != "f":
@@ -236,6 +242,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set ``training`` here and below: dropout and batch normalisation behave accordingly."""
+        if not isinstance(mode, bool):
+            raise DTypeError(f"train: mode is {mode!r}, expected True or False")
         for module in self.modules():
             module.training = mode
         return self
@@ -257,7 +265,10 @@ class Module:
         ``net.to("cuda")``, ``net.to(tn.float64)``. The Tensors stay the same objects, so an optimiser keeps them.
         """
         device = next((t for t in targets if isinstance(t, str) and t in ("cpu", "cuda")), None)
-        dtypes = [as_dtype(t) for t in targets if not (isinstance(t, str) and t in ("cpu", "cuda"))]
+        try:
+            dtypes = [as_dtype(t) for t in targets if not (isinstance(t, str) and t in ("cpu", "cuda"))]
+        except DTypeError as error:
+            raise DTypeError(f"to: {targets} holds what is no device ('cpu' or 'cuda'); as a dtype: {error}") from None
         dtype = dtypes[0] if dtypes else None
         if dtype is not None and dtype.kind != "f":
             raise DTypeError(f"to: a module holds floating-point numbers, not {dtype}")
@@ -301,6 +312,8 @@ class Module:
         return self._register("_hooks", hook)
 
     def _register(self, kind: str, hook: Any) -> Callable[[], None]:
+        if not callable(hook):
+            raise DTypeError(f"{type(self).__name__}: the hook is {hook!r}, expected a function")
         hooks = self.__dict__.setdefault(kind, {})
         key = max(hooks, default=0) + 1
         hooks[key] = hook
@@ -336,15 +349,18 @@ class Module:
 
 def _refuse_hidden_modules(module: Module, name: str, value: Any) -> None:
     """A plain list of modules would silently be left out of parameters() and state_dict()."""
-    items = value.values() if isinstance(value, dict) else value
-    if any(
-        isinstance(item, Module) or (type(item) is Tensor and item.node is not None and item.is_leaf) for item in items
-    ):
+    if _holds_parameters(value):
         kind = type(value).__name__
         raise DTypeError(
             f"{type(module).__name__}: {name} is a {kind} that holds modules or parameters, which a Module does not "
             f"look into; use nn.{'ModuleDict' if kind == 'dict' else 'ModuleList'}, or an attribute for each"
         )
+
+
+def _holds_parameters(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict):
+        return any(map(_holds_parameters, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Module) or (type(value) is Tensor and value.node is not None and value.is_leaf)
 
 
 def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:

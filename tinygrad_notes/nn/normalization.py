@@ -9,9 +9,9 @@ import numpy as np
 
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count, number
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import batch_norm, layer_norm
+from tinygrad_notes.ops.arguments import at_least, count, probability
 from tinygrad_notes.ops.shape import as_shape
 from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, wrap
@@ -45,10 +45,8 @@ class _BatchNorm(Module):
     ):
         super().__init__()
         name = type(self).__name__
-        self.num_features, self.eps = count(num_features, f"{name}: num_features"), number(eps, f"{name}: eps")
-        if not self.eps >= 0:
-            raise ShapeError(f"{name}: eps is {eps}, expected at least 0")
-        self.momentum = None if momentum is None else number(momentum, f"{name}: momentum")
+        self.num_features, self.eps = count(num_features, f"{name}: num_features"), at_least(eps, f"{name}: eps", 0)
+        self.momentum = None if momentum is None else probability(momentum, f"{name}: momentum")
         self.affine, self.track_running_stats = affine, track_running_stats
         shape = (self.num_features,)
         self.weight = init.ones_(init.empty_parameter(shape, device, dtype)) if affine else None
@@ -129,7 +127,7 @@ class LayerNorm(Module):
         if not sizes:
             raise ShapeError("LayerNorm: normalized_shape is empty, expected the size of at least one axis")
         self.normalized_shape = tuple(count(n, "LayerNorm: normalized_shape") for n in sizes)
-        self.eps, self.elementwise_affine = number(eps, "LayerNorm: eps"), elementwise_affine
+        self.eps, self.elementwise_affine = at_least(eps, "LayerNorm: eps", 0), elementwise_affine
         shape = self.normalized_shape
         self.weight = init.ones_(init.empty_parameter(shape, device, dtype)) if elementwise_affine else None
         self.bias = init.zeros_(init.empty_parameter(shape, device, dtype)) if elementwise_affine and bias else None

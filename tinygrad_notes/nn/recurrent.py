@@ -10,8 +10,8 @@ from typing import Any
 
 from tinygrad_notes import ops
 from tinygrad_notes.nn import init
-from tinygrad_notes.nn.arguments import count, one_of, probability
 from tinygrad_notes.nn.module import Module
+from tinygrad_notes.ops.arguments import count, one_of, probability
 from tinygrad_notes.tensor import Tensor
 
 

@@ -8,13 +8,15 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
 from tinygrad_notes.generator import draw_seed
+from tinygrad_notes.ops.arguments import number, probability
 from tinygrad_notes.ops.elementwise import exp, where
 from tinygrad_notes.ops.linalg import matmul
 from tinygrad_notes.ops.reduction import logsumexp
-from tinygrad_notes.ops.shape import broadcast_to, reshape, swapaxes
+from tinygrad_notes.ops.shape import broadcast_to, operand, reshape, swapaxes
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating
 
 
 def _attention_in_small_ops(q, k, v, mask, causal, scale, dropout_p, seed, mask_grad):
@@ -60,6 +62,7 @@ def _floating(q, k, v, mask):
     return as_floating(q, k, v, mask)
 
 
+@named
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
@@ -72,7 +75,7 @@ def scaled_dot_product_attention(
     1/√E. ``dropout_p`` drops probabilities, at every call (there is no training flag). A query that may attend to
     nothing gets 0, and so do its gradients.
     """
-    query, key, value = (x if type(x) is Tensor else wrap(to_array(x)) for x in (query, key, value))
+    query, key, value = map(operand, (query, key, value))
     heads, key_heads = _leading_axes(query, key, value, enable_gqa)
     length, source = query.shape[-2], key.shape[-2]
     if attn_mask is not None:
@@ -81,14 +84,12 @@ def scaled_dot_product_attention(
                 "scaled_dot_product_attention: attn_mask and is_causal are both given, expected one of them"
             )
         attn_mask = _folded_mask(attn_mask, (*heads, length, source))
-    if not 0 <= dropout_p <= 1:
-        raise ShapeError(f"scaled_dot_product_attention: dropout_p is {dropout_p}, expected a number from 0 to 1")
-    if scale is None:
-        scale = 1 / math.sqrt(query.shape[-1] or 1)
+    dropout_p = probability(dropout_p, "dropout_p")
+    scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else number(scale, "scale")
     mask_grad = type(attn_mask) is Tensor and attn_mask.node is not None
     result = scaled_dot_product_attention_(
         _folded(query, heads), _folded(key, key_heads), _folded(value, key_heads), attn_mask, bool(is_causal),
-        float(scale), float(dropout_p), draw_seed() if dropout_p else 0, mask_grad,
+        scale, dropout_p, draw_seed() if dropout_p else 0, mask_grad,
     )  # fmt: skip
     return result if len(heads) == 2 else reshape(result, (*heads, length, value.shape[-1]))
 
@@ -128,7 +129,7 @@ def _folded(x, leading):
 
 def _folded_mask(mask, full):
     """A mask that broadcasts to (B, H, L, S), from one that broadcasts to ``full``."""
-    mask = mask if type(mask) is Tensor else wrap(to_array(mask))
+    mask = operand(mask)
     if mask.dtype.kind not in "bf":
         raise DTypeError(
             f"scaled_dot_product_attention: attn_mask is {mask.dtype}, expected booleans (True: attend) or floats"

@@ -7,7 +7,9 @@ conv2d's x), conv2d_weight_grad (of its weight). All are linear in each operand,
 from __future__ import annotations
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.reduction import sum
 from tinygrad_notes.ops.shape import as_shape, pad
 from tinygrad_notes.ops.windows import batched, check_fits, check_images, of_axes, pair
@@ -136,10 +138,7 @@ def _check_operands(x, weight, groups):
     check_images(x)
     if weight.ndim != 4 or 0 in weight.shape[2:]:
         raise ShapeError(f"weight has shape {tuple(weight.shape)}, expected 4 axes and a kernel of at least 1 × 1")
-    if not isinstance(groups, int) or isinstance(groups, bool):
-        raise DTypeError(f"groups is {groups!r}, expected an integer")
-    if groups < 1:
-        raise ShapeError(f"groups is {groups}, expected at least 1")
+    count(groups, "groups")
 
 
 def _check_bias(bias, outputs):
@@ -147,6 +146,7 @@ def _check_bias(bias, outputs):
         raise ShapeError(f"bias has shape {tuple(bias.shape)}, expected ({outputs},)")
 
 
+@named
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, kh, kw), plus bias (O): (N, O, oh, ow).
 
@@ -177,6 +177,7 @@ def _padded(x, weight, stride, padding, dilation):
     return x, tuple(before)
 
 
+@named
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of x (N, C, h, w) with weight (C, O/groups, kh, kw), plus bias (O): (N, O, H, W).
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import count, number
 from tinygrad_notes.tensor import Tensor, as_dtype, float32, to_array, to_device, wrap
 
 
+@named
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of ``data``: a number, nested lists, an array or a Tensor.
 
     Python floats become float32, integers int64, booleans bool; arrays keep their dtype.
     """
-    return Tensor(data, dtype, device, requires_grad)
+    return _made(to_array(data, dtype, copy=True), device, requires_grad)
 
 
+@named
 def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A Tensor of ``data`` that shares the memory of an array where it can (``copy=True``: never)."""
     return wrap(to_device(to_array(data, dtype, copy=bool(copy)), device))
@@ -34,21 +39,28 @@ def _shape(shape: Any, name: str) -> tuple[int, ...]:
     return sizes
 
 
+def _dtype(dtype: Any) -> np.dtype:
+    return float32 if dtype is None else as_dtype(dtype)
+
+
 def _made(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:
     result = wrap(to_device(array, device))
     return result.requires_grad_() if requires_grad else result
 
 
+@named
 def zeros(shape: Any, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of ``shape``, float32 unless told otherwise."""
-    return _made(np.zeros(_shape(shape, "zeros"), as_dtype(dtype)), device, requires_grad)
+    return _made(np.zeros(_shape(shape, "zeros"), _dtype(dtype)), device, requires_grad)
 
 
+@named
 def ones(shape: Any, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of ``shape``, float32 unless told otherwise."""
-    return _made(np.ones(_shape(shape, "ones"), as_dtype(dtype)), device, requires_grad)
+    return _made(np.ones(_shape(shape, "ones"), _dtype(dtype)), device, requires_grad)
 
 
+@named
 def full(
     shape: Any, fill_value: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -59,10 +71,14 @@ def full(
     return _made(np.full(_shape(shape, "full"), value.reshape(()), value.dtype), device, requires_grad)
 
 
+@named
 def arange(
     start: float, stop: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
 ) -> Tensor:
     """start, start + step, ... below ``stop``; ``arange(stop)`` starts at 0. Integers give int64, floats float32."""
+    for name, value in (("start", start), ("stop", 0 if stop is None else stop), ("step", step)):
+        if not math.isfinite(number(value, f"arange: {name}")):
+            raise ShapeError(f"arange: {name} is {value}, expected a finite number")
     if step == 0:
         raise ShapeError("arange: step is 0")
     start, stop = (0, start) if stop is None else (start, stop)
@@ -71,45 +87,56 @@ def arange(
     return _made(np.arange(start, stop, step, as_dtype(dtype)), device, False)
 
 
+@named
 def linspace(
     start: float, stop: float, num: int = 50, dtype: Any = float32, device: str | None = None, endpoint: bool = True
 ) -> Tensor:
     """``num`` numbers at equal distances from ``start`` to ``stop``, both included (or without ``stop``)."""
-    if num < 0:
-        raise ShapeError(f"linspace: num is {num}, expected at least 0")
-    return _made(np.linspace(start, stop, num, endpoint=endpoint).astype(as_dtype(dtype)), device, False)
+    start, stop = number(start, "linspace: start"), number(stop, "linspace: stop")
+    points = np.linspace(start, stop, count(num, "linspace: num", 0), endpoint=endpoint)
+    return _made(points.astype(_dtype(dtype)), device, False)
 
 
+@named
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = float32, device: str | None = None) -> Tensor:
     """Ones on the ``k``-th diagonal of an (n_rows, n_cols) matrix, zeros elsewhere."""
     rows, columns = _shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    return _made(np.eye(rows, columns, k, as_dtype(dtype)), device, False)
+    return _made(np.eye(rows, columns, count(k, "eye: k", -(2**31)), _dtype(dtype)), device, False)
 
 
 def _array(x: Any) -> Any:
     return x.data if type(x) is Tensor else to_array(x)
 
 
+@named
 def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape, dtype and device of ``x``."""
     return _made(np.zeros_like(_array(x), dtype=dtype and as_dtype(dtype)), None, requires_grad)
 
 
+@named
 def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape, dtype and device of ``x``."""
     return _made(np.ones_like(_array(x), dtype=dtype and as_dtype(dtype)), None, requires_grad)
 
 
+@named
 def full_like(x: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """``fill_value`` everywhere, with the shape, dtype and device of ``x``."""
-    return _made(np.full_like(_array(x), fill_value, dtype=dtype and as_dtype(dtype)), None, requires_grad)
+    array = _array(x)
+    value = to_array(fill_value, array.dtype if dtype is None else dtype)
+    if value.size != 1:
+        raise ShapeError(f"full_like: fill_value has shape {value.shape}, expected one number")
+    return _made(np.full_like(array, value.item(), dtype=value.dtype), None, requires_grad)
 
 
+@named
 def empty(shape: Any, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Memory of ``shape`` whose values are whatever was there."""
-    return _made(np.empty(_shape(shape, "empty"), as_dtype(dtype)), device, requires_grad)
+    return _made(np.empty(_shape(shape, "empty"), _dtype(dtype)), device, requires_grad)
 
 
+@named
 def empty_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory with the shape, dtype and device of ``x``, whose values are whatever was there."""
     return _made(np.empty_like(_array(x), dtype=dtype and as_dtype(dtype)), None, requires_grad)

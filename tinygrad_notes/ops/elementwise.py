@@ -12,9 +12,11 @@ import math
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import DTypeError
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_dtype, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, int64, wrap
 
 # ---------------------------------------------------------------------- arithmetic
 
@@ -46,13 +48,18 @@ def divide(a: Array, b: Array):
 @op(elementwise=True)
 def remainder(a: Array, b: Array):
     """a - b floor(a / b), with the sign of b. Derivatives 1 and -floor(a / b), where it does not jump."""
-    return np.remainder(a, b), lambda g: g, lambda g, a, b: -g * floor_divide(a, b)
+    return _counted(np.remainder(a, b)), lambda g: g, lambda g, a, b: -g * floor_divide(a, b)
 
 
 @op(elementwise=True)
 def floor_divide(a: Array, b: Array):
     """floor(a / b). A step function: no gradient flows."""
-    return np.floor_divide(a, b)
+    return _counted(np.floor_divide(a, b))
+
+
+def _counted(value):
+    """Booleans make int8 in NumPy, which is no dtype of ours; here they count as int64."""
+    return value.astype(int64) if value.dtype.char == "b" else value
 
 
 @op(elementwise=True)
@@ -77,7 +84,7 @@ def pow(a: Array, b: Array):
     if isinstance(b, int | float) and not isinstance(a, int | float):  # the usual case: a fixed exponent
         _refuse_reciprocal(a.dtype.kind, isinstance(b, int) and b < 0)
         return (
-            a**b,
+            a**b if a.dtype.kind != "b" else _counted(a**b),
             lambda g, a, b: g * (b * a ** (b - 1)) if b else g * 0.0,
             lambda g, a, y: g * y * _log_of_base(a),
         )
@@ -86,7 +93,7 @@ def pow(a: Array, b: Array):
             "i" if isinstance(a, int) else "f" if isinstance(a, float) else a.dtype.kind, bool(np.any(b < 0))
         )
     return (
-        np.power(a, b),
+        _counted(np.power(a, b)),
         lambda g, a, b: g * b * where(b == 0, 1.0, a) ** (b - 1),
         lambda g, a, y: g * y * _log_of_base(a),
     )
@@ -130,6 +137,7 @@ def _outside(a, low, high):
     return outside if high is None else logical_or(outside, a > high)
 
 
+@named
 def clip(a, min=None, max=None):
     """a held between ``min`` and ``max`` (None: no bound there). The gradient passes where min <= a <= max.
 
@@ -137,6 +145,8 @@ def clip(a, min=None, max=None):
     """
     if isinstance(min, int | float | None) and isinstance(max, int | float | None):
         return clip_(a, min, max)
+    if isinstance(min, str) or isinstance(max, str):
+        raise DTypeError(f"min is {min!r} and max {max!r}, expected numbers, arrays or None")
     result = a if min is None else maximum(a, min)
     return result if max is None else minimum(result, max)
 
@@ -174,10 +184,10 @@ def sign(a: Array):
 @op(elementwise=True)
 def square(a: Array):
     """a². d(a²) = 2a."""
-    return np.square(a), lambda g, a: g * (2.0 * a)
+    return _counted(np.square(a)), lambda g, a: g * (2.0 * a)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def sqrt(a: Array):
     """√a. d√a = 1 / (2√a), inf at 0."""
     return np.sqrt(a), lambda g, y: g * 0.5 / y
@@ -189,31 +199,31 @@ def exp(a: Array):
     return kernels.exp(a), lambda g, y: g * y
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def expm1(a: Array):
     """eᵃ - 1, exact near 0. Its derivative is eᵃ."""
     return np.expm1(a), lambda g, y: g * (y + 1.0)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def log(a: Array):
     """The natural logarithm. d log a = 1/a."""
     return np.log(a), lambda g, a: g / a
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def log1p(a: Array):
     """log(1 + a), exact near 0. Its derivative is 1 / (1 + a)."""
     return np.log1p(a), lambda g, a: g / (1.0 + a)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def sin(a: Array):
     """d sin = cos."""
     return np.sin(a), lambda g, a: g * cos(a)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def cos(a: Array):
     """d cos = -sin."""
     return np.cos(a), lambda g, a: -g * sin(a)
@@ -249,6 +259,7 @@ def relu(a: Array):
 @op(elementwise=True)
 def leaky_relu(a: Array, negative_slope=0.01):
     """a where a > 0, else ``negative_slope`` a. At 0 the derivative is the slope's."""
+    negative_slope = number(negative_slope, "negative_slope")
     return np.where(np.greater(a, 0), a, np.multiply(a, negative_slope)), lambda g, a: where(
         a > 0, g, g * negative_slope
     )
@@ -281,9 +292,12 @@ def silu(a: Array):
     return kernels.silu(a), lambda g, a: kernels.silu_grad(g, a)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def softplus(a: Array, beta=1.0, threshold=20.0):
     """log(1 + e^(βa)) / β, without overflow; a itself where βa > ``threshold``. d = σ(βa)."""
+    beta, threshold = number(beta, "beta"), number(threshold, "threshold")
+    if not beta > 0:
+        raise ShapeError(f"beta is {beta}, expected a number above 0")
     z = np.multiply(a, beta)
     value = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta
     return np.where(z > threshold, a, value), lambda g, a: g * where(a * beta > threshold, 1.0, sigmoid(a * beta))
@@ -403,6 +417,7 @@ def astype_(a: Array, dtype):
     return a.astype(dtype), lambda g: astype_(g, before)
 
 
+@named
 def astype(a, dtype):
     """a in another dtype, always a copy. The gradient goes back in a's dtype; none flows through integers."""
     dtype = as_dtype(dtype)

@@ -6,12 +6,14 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import named
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tape import adopt, check_operand, forgive_write, mark_written, mode, owner_of, written_since
-from tinygrad_notes.tensor import Tensor, int64, to_array, wrap
+from tinygrad_notes.tape import VIEWS, adopt, check_operand, forgive_write, mark_written, mode, owner_of
+from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, to_array, wrap
 
 
 def plain_index(index):
@@ -51,12 +53,18 @@ def getitem_(a: Array, index):
 
 def getitem(a, index):
     """``a[index]``; Tensors of integers or booleans may stand in the index."""
-    return getitem_(a, plain_index(index))
+    try:
+        index = plain_index(index)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"getitem: {error}") from None
+    return getitem_(a, index)
 
 
 @op
 def scatter_add_(values: Array, index, shape):
     """Zeros of ``shape`` with ``values`` added at ``index``; repeated indices add up. The inverse of reading."""
+    if not isinstance(shape, list | tuple | int):  # None would be the shape of the values
+        raise DTypeError(f"shape is {shape!r}, expected a tuple of integers")
     if _is_basic(index):
         result = np.zeros_like(values, shape=shape)
         result[index] = values
@@ -65,6 +73,7 @@ def scatter_add_(values: Array, index, shape):
     return result, lambda g: getitem_(g, index)
 
 
+@named
 def scatter_add(values, index, shape):
     """Zeros of ``shape`` with ``values`` added at ``index`` (as in ``x[index] += values``); repeated indices add up."""
     return scatter_add_(values, plain_index(index), shape)
@@ -102,16 +111,20 @@ def _of_what_stands(g, index):
 
 
 def setitem(self, index, value):
-    """``x[index] = value``, in place and differentiable for both sides."""
+    """``x[index] = value``, in place and differentiable for both sides.
+
+    A value is rounded to x's floating dtype, but floats are not written into integers, nor numbers into booleans.
+    """
     refuse_leaf(self, "setitem")
-    index = plain_index(index)
-    if type(value) is not Tensor and type(value) not in DEVICES:
-        value = np.asarray(_exact(value, self.data.dtype), like=self.data)
-    elif self.data.dtype.kind != "f":
-        value = value.detach() if type(value) is Tensor else value  # integers carry no gradient
-    elif type(value) is Tensor and value.node is not None and _same_memory(self.data, index, value.data):
-        if not written_since(value.data, value.node.stamp):
-            forgive_write(self.data)  # x[i] += v wrote the view x[i], which now comes home
+    try:
+        index = plain_index(index)
+        if type(value) is not Tensor and type(value) not in DEVICES:
+            value = np.asarray(_exact(value, self.data.dtype), like=self.data)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"setitem: {error}") from None
+    _refuse_lossy(value.dtype, self.data.dtype)
+    if type(value) is Tensor and _same_memory(self.data, index, value.data):
+        forgive_write(self, value)
     check_operand(self, "setitem")  # before anything is written
     if type(value) is Tensor:
         check_operand(value, "setitem")
@@ -125,10 +138,14 @@ def setitem(self, index, value):
 def _exact(value, dtype):
     """A Python number, list or NumPy scalar as what is written into ``dtype``: not rounded to float32 on the way."""
     array = to_array(value)
-    try:
-        return array if isinstance(value, np.generic) else np.asarray(value, dtype)
-    except OverflowError as error:
-        raise DTypeError(f"setitem: {error}") from None
+    _refuse_lossy(array.dtype, dtype)
+    return array if isinstance(value, np.generic) else to_array(value, dtype)
+
+
+def _refuse_lossy(given, dtype):
+    """Cutting off fractions, or making booleans of numbers, is for astype to do."""
+    if (given.kind == "f" and dtype.kind != "f") or (given.kind != "b" and dtype.kind == "b"):
+        raise DTypeError(f"setitem: the value is {given}, the Tensor it is written to {dtype}; say .astype first")
 
 
 def _same_memory(array, index, other):
@@ -159,10 +176,6 @@ def refuse_leaf(tensor, name):
         )
 
 
-# Ops whose value may look at their operand's memory.
-VIEWS = {"getitem", "reshape", "permute_dims", "swapaxes", "squeeze", "expand_dims", "broadcast_to", "flip"}
-
-
 @op
 def take_along_axis_(a: Array, indices, axis):
     shape = a.shape
@@ -180,6 +193,7 @@ def _put_along_axis(values: Array, indices, axis, shape):
     return kernels.scatter_add(values, index, shape), lambda g: take_along_axis_(g, indices, axis)
 
 
+@named
 def take_along_axis(a, indices, axis):
     """a[..., indices[..., k], ...] along ``axis``: one element for every entry of the integer array ``indices``.
 
@@ -203,11 +217,13 @@ def take_along_axis(a, indices, axis):
     return take_along_axis_(a, np.broadcast_to(indices, (*common[:axis], indices.shape[axis], *common[axis:])), axis)
 
 
-def one_hot(indices, num_classes=None, dtype=np.float32):
+@named
+def one_hot(indices, num_classes=None, dtype=float32):
     """1 at each index and 0 elsewhere, on a new last axis of size ``num_classes`` (None: the largest index + 1)."""
-    indices = _integers(indices, "one_hot")
+    indices, dtype = _integers(indices, "one_hot"), as_dtype(dtype)
     if num_classes is None:
-        num_classes = int(indices.max()) + 1 if indices.size else 0
+        num_classes = max(int(indices.max()) + 1, 0) if indices.size else 0
+    num_classes = count(num_classes, "num_classes", 0)
     check_range(indices, num_classes, "one_hot", "num_classes")
     return wrap((indices[..., None] == np.arange(num_classes, like=indices)).astype(dtype))
 
@@ -238,6 +254,7 @@ def _embedding_grad(g_: Array, indices, rows):
     return kernels.embedding_grad(g_, indices, rows), lambda g: _embedding(g, indices)
 
 
+@named
 def embedding(indices, weight, padding_idx=None):
     """Rows of ``weight`` (count, size) at the integer ``indices`` (...): result (..., size).
 
@@ -250,6 +267,7 @@ def embedding(indices, weight, padding_idx=None):
     check_range(indices, shape[0], "embedding", "the number of rows")
     if padding_idx is None:
         return _embedding(weight, indices)
+    padding_idx = count(padding_idx, "padding_idx", -(2**63))
     check_range(np.asarray(padding_idx), shape[0], "embedding: padding_idx", "the number of rows", low=-shape[0])
     rows = _embedding(weight, indices)
     return where((indices == padding_idx % shape[0])[..., None], rows.detach(), rows)

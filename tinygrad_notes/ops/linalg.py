@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import describe, named
 from tinygrad_notes.ops.reduction import sum
 from tinygrad_notes.ops.shape import expand_dims, moveaxis, permute_dims, reshape, squeeze
 from tinygrad_notes.registry import Array, op
@@ -23,11 +24,15 @@ def matmul(a: Array, b: Array):
     """
     if a.dtype is not b.dtype and "f" in (a.dtype.kind, b.dtype.kind):
         a, b = as_floating(a, b)
+    try:
+        value = kernels.matmul(a, b)
+    except ValueError:
+        raise ShapeError(f"a is {describe(a)}, b {describe(b)}, expected (..., n, k) and (..., k, m)") from None
     if a.ndim == 2 == b.ndim:
-        return kernels.matmul(a, b), lambda g, b: _product_of(g, b.T), lambda g, a: _product_of(a.T, g)
+        return value, lambda g, b: _product_of(g, b.T), lambda g, a: _product_of(a.T, g)
     rows, columns = a.ndim > 1, b.ndim > 1
     return (
-        kernels.matmul(a, b),
+        value,
         lambda g, b: _product(
             _as_matrix(g, rows, columns), b.swapaxes(-1, -2) if columns else reshape(b, (1, -1)), rows, True
         ),
@@ -82,6 +87,7 @@ def _as_rows(x):
     return x if len(x.shape) == 2 else reshape(x, (-1, x.shape[-1]))
 
 
+@named
 def einsum(subscripts, *operands):
     """Σ of products of elements, as the letters say: ``einsum("bij,bjk->bik", a, b)`` is a batched product of matrices.
 
@@ -89,6 +95,8 @@ def einsum(subscripts, *operands):
     stand once, in alphabetical order; a letter twice in one term takes the diagonal; ``...`` stands for axes that
     broadcast. Operands are joined from left to right, each pair by one batched product of matrices.
     """
+    if not isinstance(subscripts, str):
+        raise DTypeError(f"einsum: subscripts is {describe(subscripts)}, expected a string such as 'ij,jk->ik'")
     operands = tuple(o if type(o) is Tensor else wrap(to_array(o)) for o in operands)
     terms, output = _parse(subscripts, operands)
     sizes = _letter_sizes(terms, operands)

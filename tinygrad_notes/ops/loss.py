@@ -11,13 +11,15 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import count, probability
 from tinygrad_notes.ops.elementwise import abs, exp, log, logical_and, sigmoid, softplus, square, subtract, where
 from tinygrad_notes.ops.indexing import take_along_axis
 from tinygrad_notes.ops.reduction import mean, sum
-from tinygrad_notes.ops.shape import as_shape, moveaxis, reshape
+from tinygrad_notes.ops.shape import as_shape, moveaxis, operand, reshape
 from tinygrad_notes.ops.softmax import log_softmax
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, int64, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, int64, to_array
 
 REDUCTIONS = ("none", "mean", "sum")
 SMALL = 4096  # elements up to which a few NumPy calls cost less than the general cross-entropy
@@ -25,6 +27,7 @@ SMALL = 4096  # elements up to which a few NumPy calls cost less than the genera
 # ---------------------------------------------------------------------- differences
 
 
+@named
 def mse_loss(input, target, reduction="mean"):
     """(input - target)², the squared error. Both get gradients.
 
@@ -33,6 +36,7 @@ def mse_loss(input, target, reduction="mean"):
     return _reduced(square(_difference(input, target, "mse_loss")), reduction, "mse_loss")
 
 
+@named
 def l1_loss(input, target, reduction="mean"):
     """abs(input - target), the absolute error; its derivative at 0 is 0. Shapes as in :func:`mse_loss`."""
     return _reduced(abs(_difference(input, target, "l1_loss")), reduction, "l1_loss")
@@ -46,7 +50,7 @@ def _difference(input, target, name):
 
 
 def _of_one_shape(input, target, name):
-    input, target = (x if type(x) is Tensor else wrap(to_array(x)) for x in (input, target))
+    input, target = operand(input), operand(target)
     if input.shape != target.shape:
         raise ShapeError(f"{name}: input has shape {input.shape}, target {target.shape}, expected equal shapes")
     return input, target
@@ -87,11 +91,13 @@ def _softplus(a):
     return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
 
 
+@named
 def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None, reduction="mean"):
     """-w (p t log σ(x) + (1 - t) log(1 - σ(x))), without overflow: x a logit, t a probability.
 
     ``target`` has the shape of ``input``; ``weight`` w and ``pos_weight`` p (None: 1) broadcast against it, the latter
-    weighs the positive part, usually one number for each class. All of them get gradients.
+    weighs the positive part, usually one number for each class. All of them get gradients. A target that is NaN or not
+    from 0 to 1 (a class label, say) raises ShapeError.
     """
     name = "binary_cross_entropy_with_logits"
     input, target = _of_one_shape(input, target, name)
@@ -100,8 +106,19 @@ def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None
             raise ShapeError(
                 f"{name}: {label} has shape {tuple(as_shape(factor))}, which does not broadcast to {input.shape}"
             )
+    _check_probabilities(target, name, "a number from 0 to 1", 1)
     losses = binary_cross_entropy_with_logits_(input, target, 1.0 if pos_weight is None else pos_weight)
     return _reduced(losses if weight is None else losses * weight, reduction, name)
+
+
+def _check_probabilities(target, name, expected, most=math.inf):
+    """Targets are probabilities, give or take some rounding. One that gets a gradient may be moved anywhere."""
+    slack = 1e-3
+    if target.size and target.node is None:
+        low, high = float(target.data.min()), float(target.data.max())
+        if not (-slack <= low and high <= most + slack):
+            wrong = high if high > most + slack else low
+            raise ShapeError(f"{name}: target has {wrong:g}, expected {expected}")
 
 
 def _fits(shape, full):
@@ -111,6 +128,7 @@ def _fits(shape, full):
         return False
 
 
+@named
 def kl_div(input, target, reduction="mean", log_target=False):
     """t (log t - x), the Kullback-Leibler divergence of the distribution t from eˣ: ``input`` x is a log-probability.
 
@@ -120,6 +138,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
     """
     _check_reduction(reduction, "kl_div", ("none", "mean", "batchmean", "sum"))
     input, target = _of_one_shape(input, target, "kl_div")
+    if not log_target:
+        _check_probabilities(target, "kl_div", "probabilities of at least 0")
     if log_target:
         losses = exp(target) * (target - input)
     else:
@@ -134,6 +154,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
 # ---------------------------------------------------------------------- classes
 
 
+@named
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """-w[y] x[y], the negative log-likelihood of the labels y under log-probabilities x.
 
@@ -150,6 +171,7 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     return _reduced_by_share(losses, share, reduction, shape)
 
 
+@named
 def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """-Σ w[c] t[c] log softmax(x)[c], of logits x and a target t: labels, or probabilities.
 
@@ -161,10 +183,11 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
 
     A label out of range raises IndexError, labels of a floating dtype DTypeError. NaN among the logits gives NaN.
     """
-    logits = input if type(input) is Tensor else wrap(to_array(input))
+    logits = operand(input)
     labels = target.data if type(target) is Tensor else target
     plain = weight is None and reduction == "mean" and not label_smoothing and type(labels) is type(logits.data)
-    if plain and ignore_index < 0 < logits.data.size <= SMALL and labels.dtype.kind in "iu":
+    plain = plain and type(ignore_index) is int and ignore_index < 0
+    if plain and 0 < logits.data.size <= SMALL and labels.dtype.kind in "iu":
         shape = logits.data.shape
         if len(shape) == 2 and labels.shape == shape[:1] and labels.min() >= 0 and labels.max() < shape[1]:
             return _mean_cross_entropy(logits, labels.copy())  # a loader may reuse its buffer before backward
@@ -232,9 +255,8 @@ def cross_entropy_probabilities(logits: Array, target: Array, weight, label_smoo
 
 def _general_cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing):
     _check_reduction(reduction, "cross_entropy")
-    if not 0 <= label_smoothing <= 1:
-        raise ShapeError(f"cross_entropy: label_smoothing is {label_smoothing}, expected a number from 0 to 1")
-    target = target if type(target) is Tensor else wrap(to_array(target))
+    label_smoothing = probability(label_smoothing, "label_smoothing")
+    target, ignore_index = operand(target), count(ignore_index, "ignore_index", -(2**63))
     if target.dtype.kind != "f" or target.shape != logits.shape:
         rows, labels, shape = _rows_and_labels(logits, target, ignore_index, "cross_entropy")
         weight = _class_weight(weight, rows, "cross_entropy")
@@ -244,6 +266,7 @@ def _general_cross_entropy(logits, target, weight, ignore_index, reduction, labe
         raise ShapeError(
             f"cross_entropy: ignore_index is {ignore_index}, but target is probabilities, which have no label to ignore"
         )
+    _check_probabilities(target, "cross_entropy", "probabilities of at least 0")
     rows = _rows(logits, "cross_entropy")
     weight = _class_weight(weight, rows, "cross_entropy")
     losses = cross_entropy_probabilities(rows, _rows(target, "cross_entropy"), weight, label_smoothing)
@@ -266,8 +289,8 @@ def _rows(x, name):
 
 def _rows_and_labels(input, target, ignore_index, name):
     """The input as rows (N, C), the checked labels (N,) of the same array type, and the shape that they had."""
-    input = input if type(input) is Tensor else wrap(to_array(input))
-    rows = _rows(input, name)
+    input = operand(input)
+    rows, ignore_index = _rows(input, name), count(ignore_index, f"{name}: ignore_index", -(2**63))
     labels, shape = to_array(target), _batch(input.shape)
     if labels.shape != shape:
         raise ShapeError(

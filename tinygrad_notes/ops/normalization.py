@@ -11,13 +11,16 @@ import math
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import GradientError, ShapeError
+from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import describe, named
+from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.ops.arguments import at_least, count, probability
 from tinygrad_notes.ops.elementwise import sqrt, square
 from tinygrad_notes.ops.reduction import mean
-from tinygrad_notes.ops.shape import as_shape, reshape
+from tinygrad_notes.ops.shape import as_shape, operand, reshape
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tape import mark_written
-from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, to_array
 
 
 def _normalized(x, axes, eps):
@@ -58,6 +61,7 @@ def batch_norm_(x: Array, weight: Array | None, bias: Array | None, eps, observe
     return y, derivative
 
 
+@named
 def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """(x - mean) / √(variance + eps) · weight + bias for each channel (Ioffe & Szegedy 2015, arXiv:1502.03167).
 
@@ -67,12 +71,12 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     with the unbiased variance. Else the buffers themselves are the statistics. A batch with fewer than two values for
     each channel has no variance to train on: ShapeError.
     """
-    x = x if type(x) is Tensor else wrap(to_array(x))
-    shape = x.shape
+    x = operand(x)
+    shape, eps = x.shape, at_least(eps, "eps", 0)
     if len(shape) < 2:
         raise ShapeError(f"batch_norm: x has shape {shape}, expected (N, C, ...)")
     running_mean, running_var = (
-        _buffer(b, n) for b, n in ((running_mean, "running_mean"), (running_var, "running_var"))
+        _buffer(b, n, training) for b, n in ((running_mean, "running_mean"), (running_var, "running_var"))
     )
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, vector in vectors.items():
@@ -82,14 +86,15 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
             )
     if not training:
         return _by_running_statistics(x, running_mean, running_var, weight, bias, eps)
-    count = math.prod(shape) // shape[1] if shape[1] else 2
-    if count < 2:
+    momentum = probability(momentum, "momentum")
+    values = math.prod(shape) // shape[1] if shape[1] else 2
+    if values < 2:
         raise ShapeError(
             f"batch_norm: x has shape {shape}, expected more than one value for each channel when training"
         )
 
     def observe(mean, variance):
-        for buffer, statistic in ((running_mean, mean), (running_var, variance * (count / (count - 1)))):
+        for buffer, statistic in ((running_mean, mean), (running_var, variance * (values / (values - 1)))):
             if buffer is not None:
                 buffer *= 1 - momentum
                 buffer += (momentum * statistic).astype(buffer.dtype)
@@ -98,13 +103,17 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     return batch_norm_(x, weight, bias, eps, observe if running_mean is not None or running_var is not None else None)
 
 
-def _buffer(buffer, name):
-    """The array of a running statistic."""
-    if type(buffer) is not Tensor:
-        return buffer if buffer is None or hasattr(buffer, "dtype") else to_array(buffer)
-    if buffer.node is not None:
-        raise GradientError(f"batch_norm: {name} requires a gradient, expected a buffer that is written in place")
-    return buffer.data
+def _buffer(buffer, name, written):
+    """The array of a running statistic. A list would take what is ``written`` with it when the call ends."""
+    if type(buffer) is Tensor:
+        if buffer.node is not None:
+            raise GradientError(f"batch_norm: {name} requires a gradient, expected a buffer that is written in place")
+        buffer = buffer.data
+    if buffer is None or (type(buffer) in DEVICES and buffer.dtype.kind == "f"):
+        return buffer
+    if written:
+        raise DTypeError(f"batch_norm: {name} is {describe(buffer)}, expected an array or Tensor of floats to write to")
+    return to_array(buffer)
 
 
 def _by_running_statistics(x, running_mean, running_var, weight, bias, eps):
@@ -139,15 +148,15 @@ def layer_norm_(x: Array, weight: Array | None, bias: Array | None, eps, axes_co
     return y, derivative
 
 
+@named
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     """(x - mean) / √(variance + eps) · weight + bias over the last axes (Ba et al. 2016, arXiv:1607.06450).
 
     ``normalized_shape``: the sizes of those axes, an int for one; ``weight`` and ``bias`` have that shape.
     """
-    normalized_shape = (
-        (normalized_shape,) if isinstance(normalized_shape, int | np.integer) else tuple(normalized_shape)
-    )
-    shape = tuple(as_shape(x))
+    sizes = normalized_shape if isinstance(normalized_shape, list | tuple) else (normalized_shape,)
+    normalized_shape = tuple(count(n, "normalized_shape", 0) for n in sizes)
+    shape, eps = tuple(as_shape(x)), at_least(eps, "eps", 0)
     if not normalized_shape or shape[-len(normalized_shape) :] != normalized_shape:
         raise ShapeError(
             f"layer_norm: normalized_shape is {normalized_shape}, x has shape {shape}, which must end with it"

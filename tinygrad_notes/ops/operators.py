@@ -13,7 +13,7 @@ from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops import elementwise, indexing, linalg, reduction, shape
 from tinygrad_notes.registry import REGISTRY
 from tinygrad_notes.tape import make_leaf
-from tinygrad_notes.tensor import Tensor, to_device, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, to_device, wrap
 
 # ---------------------------------------------------------------------- operators
 
@@ -138,7 +138,10 @@ def _to(self: Tensor, *targets: Any) -> Tensor:
         if isinstance(target, str) and target in ("cpu", "cuda"):
             result = result if target == result.device else _transfer(result, target)
         else:
-            dtype = np.dtype(target) if not isinstance(target, str) else target
+            try:
+                dtype = as_dtype(target)
+            except DTypeError as error:
+                raise DTypeError(f"to: {target!r} is no device ('cpu' or 'cuda'), and as a dtype: {error}") from None
             result = elementwise.astype(result, dtype) if dtype != result.dtype else result
     return result
 
@@ -213,6 +216,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
         return _without_gradient(
             ufunc if method == "__call__" else getattr(ufunc, method), inputs, options, ufunc.__name__
         )
+    if ufunc.nout == 1 and ufunc.types[0].endswith("?"):  # comparing, a NumPy scalar on the left comes as an array
+        inputs = tuple(i.item() if type(i) is np.ndarray and i.ndim == 0 else i for i in inputs)
     return function(*inputs)
 
 
@@ -223,7 +228,7 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     if ours is not None:
         arguments, options = _renamed(function, ours, arguments, options)
         return ours(*arguments, **options)
-    return _without_gradient(function, arguments, options, name)
+    return _without_gradient(function, arguments, options, f"{function.__module__}.{name}".removeprefix("numpy."))
 
 
 def _renamed(function: Callable[..., Any], ours: Callable[..., Any], arguments: Any, options: Any) -> tuple[list, dict]:
@@ -239,7 +244,8 @@ def _renamed(function: Callable[..., Any], ours: Callable[..., Any], arguments: 
     for i, value in enumerate(arguments):
         name = theirs[i].name if i < len(theirs) else ""
         name = NUMPY_ARGUMENTS.get(name, name)
-        if i == 0 or i >= len(theirs) or name == names[min(i, len(names) - 1)]:
+        unnamed = i == 0 or i >= len(theirs) or theirs[i].kind is inspect.Parameter.POSITIONAL_ONLY
+        if unnamed or name == names[min(i, len(names) - 1)]:
             positional.append(value)
         else:
             given[name] = value

@@ -11,12 +11,14 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import describe, named
+from tinygrad_notes.ops.arguments import probability
 from tinygrad_notes.ops.elementwise import relu, sigmoid, tanh, where
 from tinygrad_notes.ops.linalg import linear
 from tinygrad_notes.ops.random import dropout as drop_out
-from tinygrad_notes.ops.shape import as_shape, concat, expand_dims, flip, reshape, squeeze, stack, swapaxes
+from tinygrad_notes.ops.shape import as_shape, concat, expand_dims, flip, operand, reshape, squeeze, stack, swapaxes
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
+from tinygrad_notes.tensor import as_floating, to_array
 
 # ---------------------------------------------------------------------- scans
 
@@ -184,6 +186,7 @@ def _lengths_of(lengths, x, name=""):
 # ---------------------------------------------------------------------- layers
 
 
+@named
 def rnn(
     x,
     h0,
@@ -213,6 +216,7 @@ def rnn(
     return output, h_n
 
 
+@named
 def lstm(x, states, weights, bidirectional=False, dropout=0.0, training=False, batch_first=False, lengths=None):
     """Layers of :func:`lstm_scan`: (output, (h_n, c_n)). ``states`` is (h0, c0) or None; the rest as in :func:`rnn`."""
 
@@ -225,6 +229,7 @@ def lstm(x, states, weights, bidirectional=False, dropout=0.0, training=False, b
     return _layers("lstm", scan, x, named, weights, bidirectional, dropout, training, batch_first, lengths)
 
 
+@named
 def gru(
     x, h0, weights, reset_after=True, bidirectional=False, dropout=0.0, training=False, batch_first=False, lengths=None
 ):
@@ -241,8 +246,10 @@ def gru(
 
 def _layers(name, scan, x, states, weights, bidirectional, dropout, training, batch_first, lengths):
     """The outputs of the last layer, and the last states of all, as a tuple in the order of ``states``."""
-    x = x if type(x) is Tensor else wrap(to_array(x))
-    directions = 2 if bidirectional else 1
+    x = operand(x)
+    directions, dropout = 2 if bidirectional else 1, probability(dropout, f"{name}: dropout")
+    if not isinstance(weights, list | tuple):
+        raise DTypeError(f"{name}: weights is {describe(weights)}, expected a list of tuples")
     weights = [_weights_of(one, name) for one in weights]
     if not weights or len(weights) % directions:
         raise ShapeError(
@@ -285,6 +292,8 @@ def _weights_of(one, name):
 
 def _states_of(state, label, count, batch, weights, x, name):
     """The initial states (N, H) of every layer and direction."""
+    if any(len(as_shape(one[1])) != 2 for one in weights):
+        raise ShapeError(f"{name}: weight_hh has shapes {[tuple(as_shape(w[1])) for w in weights]}, expected two axes")
     sizes = {as_shape(one[1])[-1] for one in weights}
     if len(sizes) > 1:
         raise ShapeError(f"{name}: weights have hidden sizes {sorted(sizes)}, expected one")
@@ -294,6 +303,6 @@ def _states_of(state, label, count, batch, weights, x, name):
     shape = tuple(as_shape(state))
     if shape != (count, *batch, hidden):
         raise ShapeError(f"{name}: {label} has shape {shape}, expected {(count, *batch, hidden)}")
-    state = state if type(state) is Tensor else wrap(to_array(state))
+    state = operand(state)
     state = state if batch else expand_dims(state, 1)
     return [reshape(state, state.shape[1:])] if count == 1 else [state[i] for i in range(count)]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.ops.elementwise import abs, astype, exp, maximum, square, where
-from tinygrad_notes.ops.shape import broadcast_to, flip, reshape
+from tinygrad_notes.ops.shape import broadcast_to, flip, operand, reshape
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import as_floating, int64
+from tinygrad_notes.tensor import as_floating, float32, int64
 
 
 def kept_axes(shape, axis):
     """``shape`` with the reduced axes of size one."""
     if axis is None:
         return (1,) * len(shape)
-    axes = {a % len(shape) if shape else a for a in (axis if isinstance(axis, tuple) else (axis,))}
+    try:
+        axes = {a % len(shape) if shape else a for a in (axis if isinstance(axis, tuple) else (axis,))}
+    except TypeError:
+        raise DTypeError(f"axis is {axis!r}, expected an integer, a tuple of integers, or None") from None
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
@@ -79,6 +84,7 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
     )
 
 
+@named
 def std(a, axis=None, correction=0, keepdims=False):
     """√ :func:`var`. Its derivative at zero spread is 0."""
     return _root(var(a, axis, correction, keepdims))
@@ -136,8 +142,10 @@ def logsumexp(a: Array, axis=None, keepdims=False):
     axis = _axis(axis)
     x = as_floating(a)
     kept = kept_axes(x.shape, axis)
+    if keepdims not in (False, True):
+        raise DTypeError(f"keepdims is {keepdims!r}, expected True or False")
     if _count(x.shape, kept) == 0:
-        return _unreduced(np.zeros_like(x, shape=kept) - np.inf, x, axis, keepdims), lambda g, a, y: a * 0.0
+        return x.sum(axis=axis, keepdims=keepdims) - np.inf, lambda g, a, y: a * 0.0
     top = np.max(x, axis=axis, keepdims=True)
     shift = np.where(np.isfinite(top), top, 0.0)
     total = np.exp(x - shift).sum(axis=axis, keepdims=True)
@@ -168,14 +176,17 @@ def cumsum(a: Array, axis=None):
     )
 
 
+@named
 def norm(a, ord=2, axis=None, keepdims=False):
     """The vector norm (Σ |a|^ord)^(1/ord) over ``axis``: ord 1, 2, inf, -inf, 0 (count of non-zeros) or any positive number.
 
-    At 0 its subgradient is 0.
+    Integers become float32. At 0 its subgradient is 0.
     """
+    a = operand(a)
+    a = a if a.dtype.kind == "f" else astype(a, float32)
     if ord == 2:
         return _root(sum(square(a), axis, keepdims))
-    size = abs(a)
+    ord, size = number(ord, "ord"), abs(a)
     if ord == 1:
         return sum(size, axis, keepdims)
     if ord in (np.inf, -np.inf):
@@ -183,6 +194,6 @@ def norm(a, ord=2, axis=None, keepdims=False):
     if ord == 0:
         return astype(sum(size != 0, axis, keepdims), size.dtype)
     if not ord > 0:
-        raise ShapeError(f"norm: ord is {ord}, expected a number above 0, 0, inf or -inf")
+        raise ShapeError(f"ord is {ord}, expected a number above 0, 0, inf or -inf")
     total = sum(where(size == 0, 0.0, where(size == 0, 1.0, size) ** ord), axis, keepdims)
     return where(total == 0, 0.0, where(total == 0, 1.0, total) ** (1.0 / ord))

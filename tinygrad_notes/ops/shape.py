@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.explain import named
 from tinygrad_notes.registry import Array, Arrays, op
-from tinygrad_notes.tensor import as_floating, to_array
+from tinygrad_notes.tape import mode
+from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
+
+
+def operand(a):
+    """What a function that is no op itself works on: a Tensor, or inside a derivative whatever stands there."""
+    return a if type(a) is Tensor or mode.get().raw else wrap(to_array(a))
+
+
+def single_axis(axis, n, name):
+    """The number of one axis out of ``n``, counted from the front."""
+    if not isinstance(axis, int | np.integer) or isinstance(axis, bool) or not -n <= axis < n:
+        raise ShapeError(f"{name}: axis {axis!r} is out of bounds for {n} axes")
+    return int(axis) % n
 
 
 @op
 def reshape(a: Array, shape):
     """The same elements in another shape (-1: what is left). A view where the memory allows it."""
-    before = a.shape
-    return a.reshape(shape), lambda g: reshape(g, before)
+    before, value = a.shape, a.reshape(shape)
+    if type(shape) is not tuple or value.shape != shape:  # a -1 is in it, which NumPy takes any negative number for
+        sizes = shape if isinstance(shape, list | tuple) else np.atleast_1d(shape).tolist()
+        if any(n is None or n < -1 for n in sizes):
+            raise ShapeError(f"shape is {shape!r}, expected sizes of at least 0, one of which may be -1")
+    return value, lambda g: reshape(g, before)
 
 
+@named
 def flatten(a, start_axis=0, end_axis=-1):
     """The axes from ``start_axis`` to ``end_axis`` joined into one."""
+    a = operand(a)
     n = len(a.shape)
     if n == 0:
         return reshape(a, (1,))
@@ -29,25 +50,25 @@ def flatten(a, start_axis=0, end_axis=-1):
     return reshape(a, (*a.shape[:first], math.prod(a.shape[first : last + 1]), *a.shape[last + 1 :]))
 
 
-def single_axis(axis, n, name):
-    if not isinstance(axis, int | np.integer) or not -n <= axis < n:
-        raise ShapeError(f"{name}: axis {axis!r} is out of bounds for {n} axes")
-    return int(axis) % n
-
-
 @op
 def permute_dims(a: Array, axes):
     """The axes in the order ``axes``."""
     n = a.ndim
     places = [0] * n
-    for i, axis in enumerate(axes):
-        places[axis] = i
+    try:
+        for i, axis in enumerate(axes):
+            places[axis] = i
+        value = a.transpose(axes)
+    except (ValueError, IndexError, TypeError):
+        raise ShapeError(f"axes is {axes!r}, expected each of the {n} axes once, for shape {tuple(a.shape)}") from None
     inverse = tuple(places)
-    return a.transpose(axes), lambda g: permute_dims(g, inverse)
+    return value, lambda g: permute_dims(g, inverse)
 
 
+@named
 def transpose(a, axes=None):
     """The axes in the order ``axes``, or all reversed (NumPy's transpose; see swapaxes for two of them)."""
+    a = operand(a)
     return permute_dims(a, tuple(range(len(a.shape)))[::-1] if axes is None else tuple(axes))
 
 
@@ -57,13 +78,16 @@ def swapaxes(a: Array, axis1, axis2):
     return a.swapaxes(axis1, axis2), lambda g: swapaxes(g, axis1, axis2)
 
 
+@named
 def matrix_transpose(a):
     """The last two axes exchanged."""
     return swapaxes(a, -1, -2)
 
 
+@named
 def moveaxis(a, source, destination):
     """The axis ``source`` moved to ``destination``; the others keep their order."""
+    a = operand(a)
     n = len(a.shape)
     source, destination = single_axis(source, n, "moveaxis"), single_axis(destination, n, "moveaxis")
     axes = [i for i in range(n) if i != source]
@@ -110,7 +134,8 @@ def flip(a: Array, axis=None):
 @op
 def roll(a: Array, shift, axis=None):
     """The elements moved by ``shift`` along ``axis``; what leaves at one end enters at the other."""
-    back = tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift
+    shift = tuple(map(operator.index, shift)) if isinstance(shift, tuple | list) else operator.index(shift)
+    back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
     return np.roll(a, shift, axis), lambda g: roll(g, back, axis)
 
 
@@ -132,8 +157,13 @@ def concat(arrays: Arrays, axis=0):
         return np.concatenate(arrays, None), lambda g: tuple(
             reshape(g[end - math.prod(shape) : end], shape) for shape, end in zip(shapes, ends)
         )
-    before = (slice(None),) * (axis % arrays[0].ndim if arrays[0].ndim else 0)
-    ends = np.cumsum([x.shape[axis] for x in arrays]).tolist() if arrays[0].ndim else []
+    if any(x.ndim == 0 for x in arrays):
+        raise ShapeError("an array has no axes to join along; use stack, or axis=None")
+    axis = single_axis(axis, arrays[0].ndim, "concat")
+    if any(x.ndim != arrays[0].ndim for x in arrays):
+        raise ShapeError(f"arrays have {sorted({x.ndim for x in arrays})} axes, expected the same number in each")
+    before = (slice(None),) * axis
+    ends = np.cumsum([x.shape[axis] for x in arrays]).tolist()
     starts = [0, *ends[:-1]]
     return np.concatenate(arrays, axis), lambda g: tuple(
         g[(*before, slice(start, end))] for start, end in zip(starts, ends)
@@ -147,12 +177,15 @@ def stack(arrays: Arrays, axis=0):
         raise ShapeError("no arrays to stack")
     arrays = _of_one_dtype(arrays)
     count = len(arrays)
-    before = (slice(None),) * (axis % (arrays[0].ndim + 1))
+    axis = single_axis(axis, arrays[0].ndim + 1, "stack")
+    before = (slice(None),) * axis
     return np.stack(arrays, axis), lambda g: tuple(g[(*before, i)] for i in range(count))
 
 
+@named
 def split(a, indices_or_sections, axis=0):
     """A list of parts along ``axis``: that many equal ones for an int, or cut at the given indices (NumPy's rule)."""
+    a = operand(a)
     axis = single_axis(axis, len(a.shape), "split")
     size = a.shape[axis]
     if isinstance(indices_or_sections, int | np.integer):
@@ -161,13 +194,15 @@ def split(a, indices_or_sections, axis=0):
             raise ShapeError(f"split: axis {axis} of size {size} cannot be split into {sections} equal parts")
         cuts = list(range(size // sections, size, size // sections)) if size else [0] * (sections - 1)
     else:
-        cuts = [int(cut) for cut in indices_or_sections]
+        cuts = [operator.index(cut) for cut in indices_or_sections]
     before = (slice(None),) * axis
     return [a[(*before, slice(start, end))] for start, end in zip([0, *cuts], [*cuts, size])]
 
 
+@named
 def unstack(a, axis=0):
     """The slices along ``axis``, as a tuple."""
+    a = operand(a)
     axis = single_axis(axis, len(a.shape), "unstack")
     return tuple(a[(*(slice(None),) * axis, i)] for i in range(a.shape[axis]))
 
@@ -178,21 +213,26 @@ def _pad(a: Array, widths, fill):
     return np.pad(a, widths, constant_values=fill), lambda g: g[inside]
 
 
+@named
 def pad(a, pad_width, mode="constant", constant_values=0):
     """``a`` with elements added before and after each axis (NumPy's ``pad_width``: n, (before, after), or a pair per axis).
 
     ``mode``: "constant", "edge", "reflect", "symmetric" or "wrap". Copied elements collect the gradients of their copies.
     """
+    a = operand(a)
     n = len(a.shape)
     try:
         widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (n, 2)).tolist()))
     except ValueError:
         raise ShapeError(f"pad: pad_width {pad_width!r} does not give a pair for each of {n} axes") from None
-    if any(not isinstance(w, int) for pair in widths for w in pair):
+    if any(not isinstance(w, int) or isinstance(w, bool) for pair in widths for w in pair):
         raise DTypeError(f"pad: pad_width {pad_width!r} is not made of integers")
     if any(w < 0 for pair in widths for w in pair):
         raise ShapeError(f"pad: pad_width {pad_width!r} is negative; slice to make an array smaller")
     if mode == "constant":
+        kind = np.asarray(constant_values).dtype.kind
+        if kind not in "iufb" or (kind == "f" and a.dtype.kind != "f"):
+            raise DTypeError(f"pad: constant_values is {constant_values!r}, expected numbers of dtype {a.dtype}")
         return _pad(a, widths, constant_values)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ShapeError(f"pad: mode is {mode!r}, expected 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'")

@@ -10,12 +10,15 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, wrap
 
 
 def _gradients(parameters: Iterable[Tensor] | Tensor, name: str) -> list[Tensor]:
     """The gradients there are. One left by create_graph is replaced by a copy: its history must not be written."""
+    if not isinstance(parameters, Iterable):
+        raise DTypeError(f"{name}: parameters is {type(parameters).__name__}, expected Tensors")
     gradients = []
     for i, parameter in enumerate([parameters] if type(parameters) is Tensor else parameters):
         if type(parameter) is not Tensor:
@@ -36,6 +39,7 @@ def clip_grad_norm_(
     GradientError with ``error_if_nonfinite``, before anything is changed; else it makes the gradients NaN or 0, as
     PyTorch does (Pascanu et al. 2013, arXiv:1211.5063).
     """
+    max_norm, norm_type = number(max_norm, "clip_grad_norm_: max_norm"), number(norm_type, "clip_grad_norm_: norm_type")
     if not max_norm >= 0:
         raise ShapeError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
     if not norm_type > 0:
@@ -44,7 +48,7 @@ def clip_grad_norm_(
     if not gradients:
         return wrap(np.zeros((), np.float32))
     arrays = [gradient.data for gradient in gradients]
-    norm = _norm(arrays, float(norm_type))
+    norm = _norm(arrays, norm_type)
     size = float(norm)
     if error_if_nonfinite and not math.isfinite(size):
         raise GradientError(
@@ -70,6 +74,7 @@ def _norm(arrays: list[Any], order: float) -> Any:
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Hold every element of the gradients between -``clip_value`` and ``clip_value``, in place."""
+    clip_value = number(clip_value, "clip_grad_value_: clip_value")
     if not clip_value >= 0:
         raise ShapeError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
     for gradient in _gradients(parameters, "clip_grad_value_"):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import describe
+from tinygrad_notes.ops.arguments import at_least
 from tinygrad_notes.tape import enable_grad, mark_written
 from tinygrad_notes.tensor import Tensor, to_array, to_device, wrap
 
@@ -30,7 +32,7 @@ class Optimizer:
             dict[str, list[Any]]
         ] = []  # for each group and slot: one value per parameter, None before its first step
         name = type(self).__name__
-        if isinstance(params, Tensor | Mapping):
+        if isinstance(params, Tensor | Mapping) or not isinstance(params, Iterable):
             raise DTypeError(
                 f"{name}: params is a {type(params).__name__}, expected a list of Tensors or of groups (dicts)"
             )
@@ -52,7 +54,10 @@ class Optimizer:
         unknown = sorted(set(group) - {"params", "initial_lr", *self.defaults})
         if unknown:
             raise ShapeError(f"{name}: a group sets {unknown}, expected settings of {sorted(self.defaults)}")
-        params = [group["params"]] if type(group["params"]) is Tensor else list(group["params"])
+        given = group["params"]
+        if not isinstance(given, Iterable):
+            raise DTypeError(f"{name}: params of a group is {type(given).__name__}, expected a list of Tensors")
+        params = [given] if type(given) is Tensor else list(given)
         if not params:
             raise ShapeError(f"{name}: a group has no parameters")
         known = {id(p) for other in self.param_groups for p in other["params"]}
@@ -90,24 +95,40 @@ class Optimizer:
                         mark_written(parameter.grad.data)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change the parameters that have a gradient, in place. ``closure`` computes loss and gradients before."""
+        """Change the parameters that have a gradient, in place. ``closure`` computes loss and gradients before.
+
+        A gradient that does not fit its parameter raises GradientError before anything is changed.
+        """
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise DTypeError(f"{type(self).__name__}.step: closure is {closure!r}, expected a function or None")
             with enable_grad():
                 loss = closure()
+        work = []
         for group, slots in zip(self.param_groups, self._slots):
             parameters, gradients, chosen = [], [], []
             for i, parameter in enumerate(group["params"]):
                 gradient = parameter.grad
                 if gradient is not None:
+                    if type(gradient) is not Tensor or gradient.data.shape != parameter.data.shape:
+                        raise self._misfit(i, parameter, gradient)
                     parameters.append(parameter.data)
                     gradients.append(gradient.data)
                     chosen.append(i)
             if chosen:
-                self.update(group, slots, chosen, parameters, gradients)
-                for array in parameters:
-                    mark_written(array)
+                work.append((group, slots, chosen, parameters, gradients))
+        for task in work:
+            self.update(*task)
+            for array in task[3]:
+                mark_written(array)
         return loss
+
+    def _misfit(self, number: int, parameter: Tensor, gradient: Any) -> GradientError:
+        return GradientError(
+            f"{type(self).__name__}.step: the gradient of parameter {number} is {describe(gradient)}, "
+            f"expected a Tensor of its shape {list(parameter.shape)}"
+        )
 
     def update(
         self, group: Group, slots: dict[str, list[Any]], chosen: list[int], parameters: list[Any], gradients: list[Any]
@@ -140,7 +161,13 @@ class Optimizer:
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ShapeError(f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups'")
-        groups = state_dict["param_groups"]
+        groups, entries = state_dict["param_groups"], state_dict["state"]
+        if not isinstance(groups, list | tuple) or not all(isinstance(g, Mapping) and "params" in g for g in groups):
+            raise ShapeError(f"{name}.load_state_dict: expected 'param_groups' to be a list of dicts with 'params'")
+        if not isinstance(entries, Mapping) or not all(
+            str(number).isdecimal() and isinstance(kept, Mapping) for number, kept in entries.items()
+        ):
+            raise ShapeError(f"{name}.load_state_dict: expected 'state' to be a dict of dicts by parameter number")
         given, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if given != own:
             raise ShapeError(f"{name}.load_state_dict: the state is of groups of {given} parameters, expected {own}")
@@ -153,7 +180,7 @@ class Optimizer:
                 raise ShapeError(f"{name}.load_state_dict: a group lacks {missing}")
             settings.append({**known, **{key: tuple(v) for key, v in known.items() if isinstance(v, list)}})
             self.check(settings[-1])
-        entries = {int(number): kept for number, kept in state_dict["state"].items()}
+        entries = {int(number): kept for number, kept in entries.items()}
         unexpected = sorted(set(entries) - set(range(sum(own))))
         if unexpected:
             raise ShapeError(
@@ -168,9 +195,7 @@ class Optimizer:
                 for slot in self.slots:
                     what, value = f"{name}.load_state_dict: {slot} of parameter {number}", kept.get(slot)
                     if value is not None:
-                        value = (
-                            int(to_array(value).item()) if slot in self.counters else _fitted(value, parameter, what)
-                        )
+                        value = _counted(value, what) if slot in self.counters else _fitted(value, parameter, what)
                     slots[slot].append(value)
                 number += 1
             fresh.append(slots)
@@ -197,9 +222,24 @@ def _check_slots(kept: Mapping[str, Any], slots: tuple[str, ...], what: str) -> 
         raise ShapeError(f"{what} has {sorted(present)}, expected {sorted(slots)}")
 
 
+def _array(value: Any, what: str) -> Any:
+    try:
+        return to_array(value, copy=True)
+    except (ShapeError, DTypeError) as error:
+        raise type(error)(f"{what}: {error}") from None
+
+
+def _counted(value: Any, what: str) -> int:
+    """A saved number of steps."""
+    array = _array(value, what)
+    if array.size != 1 or not array.item() >= 0:
+        raise ShapeError(f"{what} is {describe(value)}, expected one number of at least 0")
+    return int(array.item())
+
+
 def _fitted(value: Any, parameter: Tensor, what: str) -> Any:
     """A copy of a saved value, in the dtype and on the device of its parameter."""
-    array = to_array(value, copy=True)
+    array = _array(value, what)
     if array.shape != parameter.shape:
         raise ShapeError(f"{what} has shape {tuple(array.shape)}, expected {parameter.shape}")
     return to_device(array.astype(parameter.dtype, copy=False), parameter.device)
@@ -208,10 +248,5 @@ def _fitted(value: Any, parameter: Tensor, what: str) -> Any:
 def check_least(optimizer: Optimizer, settings: Mapping[str, Any], **least: float) -> None:
     """Each named setting is a finite number of at least the given one."""
     for name, low in least.items():
-        value = settings[name]
-        if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise DTypeError(f"{type(optimizer).__name__}: {name} is {value!r}, expected a number")
-        if not low <= float(value) < float("inf"):
-            raise ShapeError(
-                f"{type(optimizer).__name__}: {name} is {value!r}, expected a finite number of at least {low:g}"
-            )
+        if name in settings:
+            at_least(settings[name], f"{type(optimizer).__name__}: {name}", low)

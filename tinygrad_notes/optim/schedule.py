@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.ops.arguments import at_least, count, number, probability
 from tinygrad_notes.optim.optimizer import Optimizer
 
 
@@ -39,8 +40,9 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        for i, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs)):
-            group["lr"] = self.rate(base, self.last_epoch, i)
+        rates = [self.rate(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)]
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = at_least(rate, f"{type(self).__name__}: the learning rate at step {self.last_epoch}", 0)
 
     def get_last_lr(self) -> list[float]:
         """The current learning rate of every group."""
@@ -52,23 +54,15 @@ class Schedule:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from ``state_dict``, and set the learning rates of its step."""
-        if not {"last_epoch", "base_lrs"} <= set(state_dict):
-            raise ShapeError(
-                f"{type(self).__name__}.load_state_dict: expected 'last_epoch' and 'base_lrs', got {sorted(state_dict)}"
-            )
-        if len(state_dict["base_lrs"]) != len(self.base_lrs):
-            raise ShapeError(
-                f"{type(self).__name__}.load_state_dict: the state is of {len(state_dict['base_lrs'])} groups, "
-                f"expected {len(self.base_lrs)}"
-            )
-        self.last_epoch, self.base_lrs = int(state_dict["last_epoch"]), [float(base) for base in state_dict["base_lrs"]]
+        name = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state_dict, Mapping) or not {"last_epoch", "base_lrs"} <= set(state_dict):
+            raise ShapeError(f"{name}: expected 'last_epoch' and 'base_lrs' in a dict, got {state_dict!r:.60}")
+        step, rates = count(state_dict["last_epoch"], f"{name}: last_epoch", 0), list(state_dict["base_lrs"])
+        if len(rates) != len(self.base_lrs):
+            raise ShapeError(f"{name}: the state is of {len(rates)} groups, expected {len(self.base_lrs)}")
+        rates = [at_least(rate, f"{name}: base_lrs", 0) for rate in rates]
+        self.last_epoch, self.base_lrs = step, rates
         self._set()
-
-
-def _at_least(value: Any, least: float, name: str) -> Any:
-    if not value >= least:
-        raise ShapeError(f"{name} is {value!r}, expected at least {least}")
-    return value
 
 
 class LambdaLR(Schedule):
@@ -76,20 +70,24 @@ class LambdaLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]):
         groups = len(optimizer.param_groups)
-        self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        given = [lr_lambda] * groups if callable(lr_lambda) else lr_lambda
+        if not isinstance(given, list | tuple) or not all(map(callable, given)):
+            raise DTypeError(f"LambdaLR: lr_lambda is {lr_lambda!r}, expected a function of the step, or several")
+        self.lr_lambdas = list(given)
         if len(self.lr_lambdas) != groups:
             raise ShapeError(f"LambdaLR: there are {len(self.lr_lambdas)} functions for {groups} groups")
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
-        return base * self.lr_lambdas[group](step)
+        return base * number(self.lr_lambdas[group](step), f"LambdaLR: the factor at step {step}")
 
 
 class StepLR(Schedule):
     """base · gamma^⌊step / step_size⌋."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        self.step_size, self.gamma = _at_least(step_size, 1, "StepLR: step_size"), gamma
+        self.step_size = count(step_size, "StepLR: step_size")
+        self.gamma = at_least(gamma, "StepLR: gamma", 0)
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
@@ -100,7 +98,10 @@ class MultiStepLR(Schedule):
     """base · gamma^(how many of ``milestones`` are at or before the step)."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
-        self.milestones, self.gamma = sorted(milestones), gamma
+        if not isinstance(milestones, Iterable):
+            raise DTypeError(f"MultiStepLR: milestones is {milestones!r}, expected a list of integers")
+        self.milestones = sorted(count(milestone, "MultiStepLR: a milestone", 0) for milestone in milestones)
+        self.gamma = at_least(gamma, "MultiStepLR: gamma", 0)
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
@@ -111,7 +112,7 @@ class ExponentialLR(Schedule):
     """base · gamma^step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float):
-        self.gamma = gamma
+        self.gamma = at_least(gamma, "ExponentialLR: gamma", 0)
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
@@ -124,11 +125,9 @@ class LinearLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5
     ):
-        for value, name in ((start_factor, "start_factor"), (end_factor, "end_factor")):
-            if not 0 <= value <= 1:
-                raise ShapeError(f"LinearLR: {name} is {value!r}, expected a number from 0 to 1")
-        self.start_factor, self.end_factor = start_factor, end_factor
-        self.total_iters = _at_least(total_iters, 1, "LinearLR: total_iters")
+        self.start_factor = probability(start_factor, "LinearLR: start_factor")
+        self.end_factor = probability(end_factor, "LinearLR: end_factor")
+        self.total_iters = count(total_iters, "LinearLR: total_iters")
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
@@ -143,7 +142,8 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
-        self.T_max, self.eta_min = _at_least(T_max, 1, "CosineAnnealingLR: T_max"), eta_min
+        self.T_max = at_least(T_max, "CosineAnnealingLR: T_max", 1)
+        self.eta_min = at_least(eta_min, "CosineAnnealingLR: eta_min", 0)
         super().__init__(optimizer)
 
     def rate(self, base: float, step: int, group: int) -> float:
@@ -157,6 +157,8 @@ class SequentialLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]):
+        if not all(isinstance(schedule, Schedule) for schedule in schedulers):
+            raise DTypeError(f"SequentialLR: schedulers is {schedulers!r:.60}, expected a list of schedules")
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ShapeError(
                 f"SequentialLR: {len(schedulers)} schedules with {len(milestones)} milestones, expected one fewer"

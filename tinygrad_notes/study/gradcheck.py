@@ -241,9 +241,11 @@ def _check(
     best = (math.inf, math.nan)
     try:
         for h in STEPS:
-            numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
-            scale = max(abs(analytic), abs(numeric), floor)
-            error = abs(analytic - numeric) / scale if scale > 1e-12 else abs(analytic - numeric)
+            near, far = (at(h), at(-h)), (at(2 * h), at(-2 * h))
+            numeric = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * h)
+            rounding = 1e-15 * max(map(abs, (*near, *far))) / h  # where the derivative is 0, this is all that is left
+            scale, difference = max(abs(analytic), abs(numeric), floor), abs(analytic - numeric)
+            error = difference / scale if scale > 1e-12 and not difference <= rounding else difference
             error = math.inf if math.isnan(error) else error
             best = min(best, (error, numeric))
             if error <= tolerance:

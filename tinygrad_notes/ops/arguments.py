@@ -1,7 +1,11 @@
-"""Checks of what layers are built with, so that a wrong argument fails where it is written."""
+"""Checks of arguments that are no operands, so that a wrong one fails where it is written.
+
+``name`` says whose argument it is. Inside an op it is the argument's alone: the op's own name is put in front.
+"""
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -21,9 +25,20 @@ def count(value: Any, name: str, least: int = 1) -> int:
 
 def number(value: Any, name: str) -> float:
     """A number."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise DTypeError(f"{name} is {value!r}, expected a number")
     return float(value)
+
+
+def at_least(value: Any, name: str, least: float) -> float:
+    """A finite number of at least ``least``."""
+    result = number(value, name)
+    if not least <= result < math.inf:
+        bound = "" if least == -math.inf else f" of at least {least:g}"
+        raise ShapeError(f"{name} is {value!r}, expected a finite number{bound}")
+    return result
 
 
 def probability(value: Any, name: str) -> float:

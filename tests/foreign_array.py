@@ -102,6 +102,8 @@ def wrapped(value: Any, parent: Any = None) -> Any:
     if isinstance(value, np.ndarray):
         shares = parent is not None and np.may_share_memory(value, parent.values)
         return ForeignArray(value, parent if shares else None)
+    if hasattr(value, "_make"):  # the named tuples of numpy.linalg
+        return type(value)._make(wrapped(v, parent) for v in value)
     if isinstance(value, list | tuple):
         return type(value)(wrapped(v, parent) for v in value)
     return value

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +19,21 @@ from tinygrad_notes.tape import (
     Mode,
     Node,
     check_finite,
+    check_saved,
+    check_unwritten,
     enable_grad,
     forward_lines,
     in_mode,
-    make_leaf,
     mark_written,
     mode,
     writes,
-    written_since,
 )
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 # ---------------------------------------------------------------------- the pass
+
+
+FAILURES: tuple[type[Exception], ...] = (GradientError, *ERRORS)  # what a derivative that fails may raise
 
 
 def run_backward(
@@ -81,7 +82,8 @@ def run_backward(
             if op is PART:
                 whole = node.parents[0]
                 values = grads.setdefault(whole, [None] * len(whole.shape))  # type: ignore[union-attr, arg-type]
-                values[node.saved] = g
+                known = values[node.saved]  # a derivative that kept the values reads them through parts of its own
+                values[node.saved] = g if known is None else known + g
                 if release:
                     node.derivatives, node.parents = None, ()
                 continue
@@ -90,14 +92,14 @@ def run_backward(
             if op.composite is not None and (create_graph or op.differentiable is False):  # type: ignore[union-attr]
                 fresh = _replayed(node, g, grads, borrowed, seen, floor, leaves)
                 if needed is not None:
-                    needed |= _leading_to(wanted | needed, fresh)  # type: ignore[operator]
+                    _leading_to(wanted, fresh, needed)  # type: ignore[arg-type]
                 in_order = not order or not fresh or order[-1].stamp < fresh[0].stamp
                 order += fresh
                 if not in_order:
                     order.sort(key=_stamp)
             else:
                 if node.stamp < writes.last:
-                    _check_saved(node)
+                    check_saved(node)
                 joint, saved, parents = op.joint, node.saved, node.parents  # type: ignore[union-attr]
                 if needed is not None:
                     parents = tuple(p if p in needed or p in wanted else None for p in parents)  # type: ignore[operator]
@@ -136,7 +138,7 @@ def run_backward(
             if release:
                 node.derivatives = node.saved = node.call = None
                 node.parents = ()
-    except (GradientError, *ERRORS) as error:
+    except FAILURES as error:
         better = _explained(node, error)
         if better is None:
             raise
@@ -173,7 +175,7 @@ def _distinct(gradients: list[Any], seeds: Sequence[Any]) -> list[Any]:
 
 
 def _explained(node: Node, error: Exception) -> GradientError | None:
-    """The error of a derivative that failed; None for what speaks for itself, a hook's or a checkpointed function's too."""
+    """The error of a derivative that failed; None for what speaks for itself, as what a hook raised does."""
     inner = error.__traceback__.tb_next  # type: ignore[union-attr]
     if inner is not None and inner.tb_frame.f_code in (_observed.__code__, _replayed.__code__):
         return None
@@ -220,9 +222,9 @@ def _reached(stack: list[Node], seen: set[Node], floor: float, leaves: list[Node
     return found
 
 
-def _leading_to(targets: set[Node], order: list[Node]) -> set[Node]:
-    """The nodes of ``order`` (oldest first) from which a path leads to one of ``targets``."""
-    leading: set[Node] = set()
+def _leading_to(targets: set[Node], order: list[Node], leading: set[Node] | None = None) -> set[Node]:
+    """The nodes of ``order``, oldest first, from which a path leads to one of ``targets``; added to those known."""
+    leading = set() if leading is None else leading
     for node in order:
         captures = node.op.composite is not None and not node.op.differentiable  # type: ignore[union-attr]
         if captures or any(p in leading or p in targets for p in node.parents if p is not None):
@@ -249,28 +251,6 @@ def _summed_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
         g = g.sum(axis=tuple(range(extra)))
     axes = tuple(i for i, (n, m) in enumerate(zip(shape, g.shape)) if n == 1 != m)
     return g.sum(axis=axes, keepdims=True) if axes else g
-
-
-def _check_saved(node: Node) -> None:
-    """Refuse what was changed in place after this node kept it: operands, values, and indices that a derivative captured."""
-    joint = node.op.joint  # type: ignore[union-attr]
-    for saved in (node.saved,) if joint else node.saved:
-        _check_unwritten(node, saved or ())
-    for derivative in (node.derivatives,) if joint else node.derivatives:
-        for cell in derivative.__closure__ or ():
-            with suppress(ValueError):  # the cell of a variable that this call did not set is empty
-                _check_unwritten(node, (cell.cell_contents,))
-
-
-def _check_unwritten(node: Node, arrays: Iterable[Any]) -> None:
-    for value in arrays:
-        for array in value if type(value) is tuple else (value,):
-            where = written_since(array, node.stamp)
-            if where:
-                raise GradientError(
-                    f"{node.name} kept an array for its gradient that was changed in place at {where}; "
-                    "the gradient would be wrong, so change a copy instead"
-                )
 
 
 def _rejoined(node: Node, i: int, saved: Any) -> list[Any]:
@@ -301,16 +281,17 @@ def _gathered(node: Node, values: list[Any], create_graph: bool) -> tuple[Any, .
 
 def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: float, leaves: list) -> list[Node]:
     """Compute a composite (or a checkpoint) again on the tape, and hand ``g`` to its fresh end: the new nodes."""
-    op, call = node.op, node.call
+    op: Any = node.op
+    call = node.call
     if node.stamp < writes.last:
-        _check_unwritten(node, call)
+        check_unwritten(node, call)
     with enable_grad():
-        if op.differentiable:  # type: ignore[union-attr]
-            at = {name: parent for name, parent in zip(op.operands, node.parents)}  # type: ignore[union-attr]
+        if op.differentiable:
+            at = dict(zip(op.operands, node.parents))
             call = [
                 wrap(v, at[p.name]) if p.name in at and type(v) in DEVICES else v for p, v in zip(op.parameters, call)
-            ]  # type: ignore[union-attr]
-        result = op.composite(*call)  # type: ignore[union-attr, misc]
+            ]
+        result = op.composite(*call)
     starts = []
     values, gradients = (v if isinstance(v, tuple | list) else (v,) for v in (result, g))
     for value, gradient in zip(values, gradients):
@@ -434,6 +415,11 @@ def backward(
     run_backward([output.node], seeds, None, create_graph, keep)  # type: ignore[list-item]
 
 
+def _listed(given: Any) -> list[Any]:
+    """The Tensors of a list or of any iterable, such as a Module's parameters; one by itself."""
+    return list(given) if isinstance(given, Iterable) and type(given) is not Tensor else [given]
+
+
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -447,8 +433,7 @@ def grad(
     ``gradients`` are those of the outputs (1 for single elements). A Tensor for one input, a list for a list. An input
     that no path reaches raises GradientError, or gives None with ``allow_unused``.
     """
-    tops = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-    single, leaves = type(inputs) is Tensor, list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    tops, leaves, single = _listed(outputs), _listed(inputs), type(inputs) is Tensor
     if gradients is None:
         gradients = [None] * len(tops)
     elif type(outputs) is Tensor:
@@ -472,62 +457,4 @@ def grad(
     return found[0] if single else found  # type: ignore[index]
 
 
-# ---------------------------------------------------------------------- methods of Tensor
-
-
-def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
-    """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
-    if flag and self.dtype.kind != "f":
-        raise GradientError(
-            f"requires_grad_: only floating-point Tensors have gradients, this one is {self.dtype}; use astype(tn.float32)"
-        )
-    if not self.is_leaf:
-        if flag:
-            return self
-        raise GradientError(
-            f"requires_grad_: this Tensor was made by {self.node.name}; only leaves change requires_grad, use detach()"
-        )
-    if flag != (self.node is not None):
-        self.node = make_leaf(self) if flag else None
-    return self
-
-
-def _extra_of(tensor: Tensor, what: str) -> Extra:
-    if tensor.node is None:
-        raise GradientError(f"{what}: this Tensor does not require a gradient")
-    if tensor.node.extra is None:
-        tensor.node.extra = Extra()
-    return tensor.node.extra
-
-
-def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-    """Call ``hook(gradient)`` when the gradient of this Tensor is complete; what it returns (if not None) replaces it.
-
-    Returns a function that removes the hook.
-    """
-    if not callable(hook):
-        raise DTypeError(f"register_hook: hook is {hook!r}, expected a function of the gradient")
-    hooks = _extra_of(self, "register_hook").hooks
-    key = max(hooks, default=0) + 1
-    hooks[key] = hook
-    return lambda: hooks.pop(key, None)  # type: ignore[return-value]
-
-
-def _retain_grad(self: Tensor) -> None:
-    """Keep ``grad`` of this Tensor in backward although it is not a leaf."""
-    _extra_of(self, "retain_grad").owner = weakref.ref(self)
-
-
-def _detach(self: Tensor) -> Tensor:
-    """The same memory, off the tape: no gradient flows through."""
-    return wrap(self.data)
-
-
-for _name, _method in {
-    "requires_grad_": _requires_grad_,
-    "register_hook": _register_hook,
-    "retain_grad": _retain_grad,
-    "detach": _detach,
-    "backward": backward,
-}.items():
-    setattr(Tensor, _name, _method)
+setattr(Tensor, "backward", backward)  # noqa: B010

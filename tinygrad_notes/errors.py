@@ -20,3 +20,7 @@ class DeviceError(RuntimeError):
 
 class GradientError(RuntimeError):
     """A gradient that does not exist, is stale, was already used, or has the wrong shape or dtype."""
+
+
+class DataError(ValueError):
+    """A file that is damaged, cut off or of another format than was asked for, or text that a vocabulary lacks."""

@@ -70,7 +70,7 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
     def call(*arguments: P.args, **options: P.kwargs) -> R:
         try:
             return function(*arguments, **options)
-        except ERRORS as error:
+        except (*ERRORS, *OURS) as error:
             better = explain(name, error, _bound(function, arguments, options))
             if better is error:
                 raise

@@ -185,11 +185,15 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     if not now.record:
         return value
     if not all(type(v) is Tensor for v in _tuple(value)):
-        raise DTypeError("checkpoint: the function returned something else than a Tensor, or a tuple or list of Tensors")
+        raise DTypeError(
+            "checkpoint: the function returned something else than a Tensor, or a tuple or list of Tensors"
+        )
     for i, x in enumerate(inputs):
         where = written_since(x.data, start) if type(x) is Tensor else None
         if where:
-            raise GradientError(f"checkpoint: the function changes input {i} in place at {where}, and would do so again")
+            raise GradientError(
+                f"checkpoint: the function changes input {i} in place at {where}, and would do so again"
+            )
 
     def again(*call: tuple[Any, ...]) -> Any:
         current = get_rng_state()

@@ -11,15 +11,16 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_notes.errors import GradientError
+from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.tensor import Tensor
+from tinygrad_notes.tensor import Tensor, wrap
 
 if TYPE_CHECKING:
     from tinygrad_notes.registry import Op
@@ -71,7 +72,9 @@ class in_mode:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__name__} is a generator, which runs between other code; write the with block inside")
+            raise TypeError(
+                f"{function.__name__} is a generator, which runs between other code; write the with block inside"
+            )
 
         @functools.wraps(function)
         def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -185,7 +188,7 @@ class _Writes:
 
 
 class _Write:
-    """The newest write to one buffer. ``joined``: if it got a gradient by a write, the arrays that look at it since then."""
+    """The newest write to one buffer. ``joined``: if a write gave it a gradient, the arrays that look at it since."""
 
     __slots__ = ("buffer", "joined", "line", "tick")
 
@@ -281,8 +284,10 @@ def check_history(node: Node, array: Any, op_name: str) -> None:
         )
 
 
-def check_joined(operands: Sequence[tuple[Any, Node | None]], op_name: str, value: Any = None, record: bool = True) -> None:
-    """A view taken before its buffer got a gradient does not know of it; ``value``, computed from one that does, does."""
+def check_joined(
+    operands: Sequence[tuple[Any, Node | None]], op_name: str, value: Any = None, record: bool = True
+) -> None:
+    """A view taken before its buffer got a gradient does not know of it; ``value``, a view of one that does, does."""
     for array, node in operands:
         write = writes.by_buffer.get(id(owner_of(array))) if type(array) in DEVICES else None
         if write is None or write.joined is None:
@@ -314,6 +319,28 @@ def adopt(tensor: Tensor, node: Node) -> None:
         node.extra.owner, before.extra.owner = before.extra.owner, None
     tensor.node = node
     node.stamp = next(clock)
+
+
+def check_saved(node: Node) -> None:
+    """Refuse what was changed in place after this node kept it: operands, values, captured indices."""
+    joint = node.op.joint  # type: ignore[union-attr]
+    for saved in (node.saved,) if joint else node.saved:
+        check_unwritten(node, saved or ())
+    for derivative in (node.derivatives,) if joint else node.derivatives:
+        for cell in derivative.__closure__ or ():
+            with suppress(ValueError):  # the cell of a variable that this call did not set is empty
+                check_unwritten(node, (cell.cell_contents,))
+
+
+def check_unwritten(node: Node, arrays: Iterable[Any]) -> None:
+    for value in arrays:
+        for array in value if type(value) is tuple else (value,):
+            where = written_since(array, node.stamp)
+            if where:
+                raise GradientError(
+                    f"{node.name} kept an array for its gradient that was changed in place at {where}; "
+                    "the gradient would be wrong, so change a copy instead"
+                )
 
 
 # ---------------------------------------------------------------------- nodes
@@ -393,3 +420,65 @@ def observe(op: Op, operands: tuple[Any, ...], value: Any, node: Node | None, no
     if node is not None:
         node.extra = Extra()
         node.extra.stack = stack
+
+
+# ---------------------------------------------------------------------- methods of Tensor
+
+
+def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
+    """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
+    if flag and self.dtype.kind != "f":
+        raise GradientError(
+            f"requires_grad_: only floating-point Tensors have gradients, this one is {self.dtype}; "
+            "use astype(tn.float32)"
+        )
+    if not self.is_leaf:
+        if flag:
+            return self
+        raise GradientError(
+            f"requires_grad_: this Tensor was made by {self.node.name}; "  # type: ignore[union-attr]
+            "only leaves change requires_grad, use detach()"
+        )
+    if flag != (self.node is not None):
+        self.node = make_leaf(self) if flag else None
+    return self
+
+
+def _extra_of(tensor: Tensor, what: str) -> Extra:
+    if tensor.node is None:
+        raise GradientError(f"{what}: this Tensor does not require a gradient")
+    if tensor.node.extra is None:
+        tensor.node.extra = Extra()
+    return tensor.node.extra
+
+
+def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    """Call ``hook(gradient)`` when the gradient of this Tensor is complete; what it returns (if not None) replaces it.
+
+    Returns a function that removes the hook.
+    """
+    if not callable(hook):
+        raise DTypeError(f"register_hook: hook is {hook!r}, expected a function of the gradient")
+    hooks = _extra_of(self, "register_hook").hooks
+    key = next(clock)
+    hooks[key] = hook
+    return lambda: hooks.pop(key, None)  # type: ignore[return-value]
+
+
+def _retain_grad(self: Tensor) -> None:
+    """Keep ``grad`` of this Tensor in backward although it is not a leaf."""
+    _extra_of(self, "retain_grad").owner = weakref.ref(self)
+
+
+def _detach(self: Tensor) -> Tensor:
+    """The same memory, off the tape: no gradient flows through."""
+    return wrap(self.data)
+
+
+for _name, _method in {
+    "requires_grad_": _requires_grad_,
+    "register_hook": _register_hook,
+    "retain_grad": _retain_grad,
+    "detach": _detach,
+}.items():
+    setattr(Tensor, _name, _method)

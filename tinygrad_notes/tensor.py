@@ -195,7 +195,7 @@ def wrap(array: Any, node: Node | None = None) -> Tensor:
 
 
 def _rebuild(array: Any, device: str | None, requires_grad: bool, grad: Tensor | None) -> Tensor:
-    result = wrap(to_device(array, device))
+    result = wrap(to_device(to_array(array), device))
     if requires_grad:
         result.requires_grad_()
     result.grad = grad
@@ -223,7 +223,7 @@ def as_dtype(dtype: Any) -> np.dtype:
         if result.name in HALF:
             raise DTypeError(f"{result.name} exists on CUDA only; on the CPU use float32")
         raise DTypeError(f"dtype {result} is not supported, {expected}")
-    return result
+    return next(d for d in DTYPES if d == result)  # the one object of that dtype: the engine compares by identity first
 
 
 def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
@@ -236,7 +236,9 @@ def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
     wanted = None if dtype is None else as_dtype(dtype)
     if type(data) in DEVICES:
         wanted = wanted if wanted is not None and data.dtype.kind in "fiub" else as_dtype(data.dtype)
-        return data.astype(wanted, copy=copy) if copy or data.dtype != wanted else data
+        if copy or data.dtype != wanted:
+            return data.astype(wanted, copy=copy)
+        return data if data.dtype is wanted else data.view(wanted)  # unpickled, its dtype is another object
     if isinstance(data, list | tuple) and _holds_tensor(data):
         raise DTypeError("a list of Tensors; use stack or concat, which keep the gradient")
     try:

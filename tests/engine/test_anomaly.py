@@ -31,9 +31,13 @@ def lines_of(error) -> list[str]:
 )
 @pytest.mark.parametrize("recording", [True, False])
 def test_forward(compute, kind, op, shape, recording):
-    with tn.detect_anomaly(), (tn.enable_grad if recording else tn.no_grad)():
-        with pytest.raises(GradientError, match=rf"{kind} in the value of {op}, shape {shape}; forward call:") as error:
-            compute()
+    message = rf"{kind} in the value of {op}, shape {shape}; forward call:"
+    with (
+        tn.detect_anomaly(),
+        (tn.enable_grad if recording else tn.no_grad)(),
+        pytest.raises(GradientError, match=message) as error,
+    ):
+        compute()
     assert lines_of(error)[-1].startswith("(lambda: ")
 
 
@@ -88,7 +92,7 @@ def test_backward_of_what_was_computed_before():
     """The value was not watched, so its line is not known, which is said."""
     x = leaf(0.0)
     y = tn.sqrt(x).sum()
-    with tn.detect_anomaly(), pytest.raises(GradientError, match="inf in the gradient of sqrt.*not made under detect_anomaly"):
+    with tn.detect_anomaly(), pytest.raises(GradientError, match=r"inf in the gradient of sqrt.*not made under"):
         y.backward()
 
 
@@ -107,7 +111,8 @@ def test_finite_computation_is_not_changed():
     def run():
         x = leaf(0.5, 1.5)
         y = tn.checkpoint(lambda z: tn.gelu(z) * z, x)
-        output, _ = tn.lstm(y.reshape(2, 1, 1), None, [tuple(tn.ones(s, dtype=tn.float64) for s in ((4, 1), (4, 1), (4,), (4,)))])
+        weights = [tn.ones(s, dtype=tn.float64) for s in ((4, 1), (4, 1), (4,), (4,))]
+        output, _ = tn.lstm(y.reshape(2, 1, 1), None, [weights])
         g = tn.grad(output.sum(), x, create_graph=True)
         return tn.grad((g * g).sum(), x).tolist()
 

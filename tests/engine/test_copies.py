@@ -34,7 +34,9 @@ def test_copies_of_leaves(name):
 
 
 @pytest.mark.parametrize("name", COPIES)
-@pytest.mark.parametrize("array", [np.array(3.0), np.zeros((0, 2)), np.arange(6).reshape(2, 3)[:, ::-1], np.array([True])])
+@pytest.mark.parametrize(
+    "array", [np.array(3.0), np.zeros((0, 2)), np.arange(6).reshape(2, 3)[:, ::-1], np.array([True])]
+)
 def test_copies_of_plain_tensors(name, array):
     x = tn.asarray(array)
     y = COPIES[name](x)
@@ -132,7 +134,7 @@ def test_as_an_index():
     assert list(range(tn.tensor(3))) == [0, 1, 2]
     assert np.arange(5)[tn.tensor(2)] == 2
     for wrong in (tn.tensor(1.0), tn.tensor(True)):
-        with pytest.raises(DTypeError, match="expected integers|only integer Tensors"):
+        with pytest.raises(DTypeError, match=r"expected integers|only integer Tensors"):
             [1, 2][wrong]
 
 
@@ -153,7 +155,7 @@ def test_len_iteration_and_unpacking():
     a, b, c = x
     assert b.tolist() == [3.0, 4.0]
     assert [r.tolist() for r in reversed(x)] == [r.tolist() for r in rows][::-1]
-    assert list(zip(a, c))[0][1].item() == 5.0
+    assert [(p.item(), q.item()) for p, q in zip(a, c)] == [(1.0, 5.0), (2.0, 6.0)]
     assert sum(x).tolist() == [9.0, 12.0]
     assert list(tn.zeros((0, 2))) == []
     for act in (len, iter, list):
@@ -178,7 +180,7 @@ def test_equality():
     assert (x != np.array([1.0, 5.0])).tolist() == [False, True]
     assert (x == [1, 2]).tolist() == [True, True]
     assert (x == tn.tensor([1.0, 2.0])).tolist() == [True, True]
-    assert (1.0 == x).tolist() == [True, False]
+    assert (np.float64(1.0) == x).tolist() == [True, False]
     assert not (x == 1.0).requires_grad
 
 

@@ -21,7 +21,8 @@ CALLS = {
     "matmul 0-D": (lambda: m @ 2.0, (ShapeError, DTypeError), "matmul: "),
     "linear": (lambda: tn.linear(x, m.T), ShapeError, r"linear: x has shape \(3,\), weight \(3, 2\), expected"),
     "linear bias": (lambda: tn.linear(x, m, x), ShapeError, r"linear: bias has shape \(3,\), expected \(2,\)"),
-    "einsum letters": (lambda: tn.einsum("ij,j->i", m, leaf(1.0)[:0]), ShapeError, "einsum: the letter 'j' has size 3 and 0"),
+    "einsum letters": (lambda: tn.einsum("ij,j->i", m, leaf(1.0)[:0]), ShapeError,
+    "einsum: the letter 'j' has size 3 and 0"),
     "einsum terms": (lambda: tn.einsum("ij,jk", m), ShapeError, "einsum: .* 2 terms for 1 operands"),
     "einsum output": (lambda: tn.einsum("ij->ik", m), ShapeError, "einsum: the output"),
     "reshape": (lambda: m.reshape(4), ShapeError, r"reshape: cannot reshape array of size 6 into shape \(4,\)"),
@@ -38,7 +39,8 @@ CALLS = {
     "pad": (lambda: tn.pad(m, -1), ShapeError, "pad: pad_width -1 is negative"),
     "pad mode": (lambda: tn.pad(m, 1, mode="wild"), ShapeError, "pad: mode is 'wild', expected"),
     "flatten": (lambda: m.flatten(1, 0), ShapeError, "flatten: start_axis 1 comes after end_axis 0"),
-    "take_along_axis": (lambda: tn.take_along_axis(m, np.zeros((2, 2, 2), int), 0), ShapeError, "take_along_axis: indices have 3 axes"),
+    "take_along_axis": (lambda: tn.take_along_axis(m, np.zeros((2, 2, 2), int), 0), ShapeError,
+    "take_along_axis: indices have 3 axes"),
     "setitem": (lambda: tn.zeros(3).__setitem__(slice(2), np.ones(3)), ShapeError, "setitem: could not broadcast"),
     "max of nothing": (lambda: tn.zeros((0, 2)).max(), ShapeError, "max: no elements"),
     # axes
@@ -58,7 +60,8 @@ CALLS = {
     "index text": (lambda: x["a"], IndexError, "getitem: only integers"),
     "index mask": (lambda: x[[True, False]], IndexError, "getitem: boolean index did not match"),
     "setitem index": (lambda: tn.zeros(3).__setitem__(5, 1.0), IndexError, "setitem: index 5 is out of bounds"),
-    "embedding": (lambda: tn.embedding([0, 2], m), IndexError, "embedding: index 2 is out of range for the number of rows = 2"),
+    "embedding": (lambda: tn.embedding([0, 2], m), IndexError,
+    "embedding: index 2 is out of range for the number of rows = 2"),
     "embedding negative": (lambda: tn.embedding([-1], m), IndexError, "embedding: index -1 is out of range"),
     "embedding floats": (lambda: tn.embedding(x, m), DTypeError, "embedding: indices are float64, expected integers"),
     "one_hot": (lambda: tn.one_hot([3], 3), IndexError, "one_hot: index 3 is out of range for num_classes = 3"),
@@ -122,8 +125,15 @@ def test_mixed_devices_name_op_and_operands():
     register_array_type(ForeignArray, DEVICE)
     try:
         here, there = tn.ones((2, 2)), tn.asarray(ForeignArray(np.ones((2, 2), np.float32)))
-        for call in (lambda: here + there, lambda: there * here, lambda: here @ there, lambda: tn.concat([here, there])):
-            with pytest.raises(DeviceError, match=rf"\w+: operands are on different devices \(.*\[2, 2\] float32 on {DEVICE}"):
+        for call in (
+            lambda: here + there,
+            lambda: there * here,
+            lambda: here @ there,
+            lambda: tn.concat([here, there]),
+        ):
+            with pytest.raises(
+                DeviceError, match=rf"\w+: operands are on different devices \(.*\[2, 2\] float32 on {DEVICE}"
+            ):
                 call()
     finally:
         from tinygrad_notes.kernels import BACKENDS

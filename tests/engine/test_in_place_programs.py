@@ -19,11 +19,15 @@ import tinygrad_notes as tn
 from tests.engine.helpers import numerical
 from tinygrad_notes import GradientError
 
-VIEWS = {
-    2: [(slice(None), slice(None, None, -1)), (0,), (slice(1, None),), (slice(None), 1), (Ellipsis, slice(0, 2)), (None, 1)],
-    1: [(slice(None, None, 2),), (slice(1, None),), (slice(None, None, -1),), (None,)],
+ALL, FLIPPED, REST = slice(None), slice(None, None, -1), slice(1, None)
+VIEWS: dict[int, list[Any]] = {
+    2: [(ALL, FLIPPED), (0,), (REST,), (ALL, 1), (Ellipsis, slice(0, 2)), (None, 1)],
+    1: [(slice(None, None, 2),), (REST,), (FLIPPED,), (None,)],
 }
-PARTS = {2: [*VIEWS[2], (1, 2), ([1, 0],), (slice(None), [2, 0])], 1: [*VIEWS[1], (0,), ([0, -1],)]}
+PARTS: dict[int, list[Any]] = {
+    2: [*VIEWS[2], (1, 2), ([1, 0],), (slice(None), [2, 0])],
+    1: [*VIEWS[1], (0,), ([0, -1],)],
+}
 WRITES = ["set", "add", "mul"]
 
 
@@ -139,7 +143,7 @@ class Program:
             return
         others = [k for k, other in enumerate(self.names) if other.shape == shape]
         value = self.choose.choice([*others, None])
-        operand = 0.5 if value is None else self.tensors[value]
+        operand: Any = 0.5 if value is None else self.tensors[value]
         other = None if value is None else self.names[value]
 
         def action() -> bool:
@@ -160,7 +164,7 @@ class Program:
             return True
 
         good = name.usable and (other is None or other.usable)
-        if other is not None and how == "set" and same_memory(self.tensors[i].data, part or ..., self.tensors[value].data):
+        if other is not None and how == "set" and same_memory(self.tensors[i].data, part or ..., operand.data):
             good = good or name.comes_home(other)
         if not self.attempt(good, action):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import weakref
 
@@ -33,13 +34,17 @@ def test_no_cycles_after_backward(no_collector):
     assert alive(watched) == []
 
 
+def checkpointed(captured, x):
+    return tn.checkpoint(lambda z: z * captured, x)
+
+
 def test_no_cycles_without_backward(no_collector):
     x = tn.tensor(rng.standard_normal((3, 3)), requires_grad=True)
     h = x * 2.0
     h.retain_grad()
     h.register_hook(lambda g: g)
-    parts = tn.lstm(h[None], None, [tuple(tn.ones(s, dtype=tn.float64) for s in ((8, 3), (8, 2), (8,), (8,)))])
-    y = tn.checkpoint(lambda z: z * h, parts[0].sum())
+    parts = tn.lstm(h[None], None, [[tn.ones(s, dtype=tn.float64) for s in ((8, 3), (8, 2), (8,), (8,))]])
+    y = checkpointed(h, parts[0].sum())
     watched = [weakref.ref(o) for o in (h, h.node, y, y.node, parts[0], parts[0].node)]
     del h, parts, y
     assert alive(watched) == []
@@ -80,10 +85,13 @@ def test_no_cycles_after_errors(no_collector):
     x = leaf(1.0, 2.0)
     h = x * 1.0
     watched = [weakref.ref(h), weakref.ref(h.node)]
-    for wrong in (lambda: h + tn.ones(3), lambda: h.backward(), lambda: h @ tn.ones((3, 3)), lambda: h[5]):
-        with pytest.raises((ValueError, RuntimeError, IndexError)):
-            wrong()
-    del h, wrong
+    with pytest.raises(tn.ShapeError):
+        h + tn.ones(3)
+    with pytest.raises(tn.GradientError):
+        h.backward()
+    with pytest.raises(IndexError):
+        h[5]
+    del h
     assert alive(watched) == []
 
 
@@ -97,8 +105,6 @@ def test_functions_of_functions_leave_nothing(no_collector):
 
 
 def live_nodes() -> int:
-    import gc
-
     return sum(type(o) is Node for o in gc.get_objects())
 
 

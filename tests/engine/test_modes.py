@@ -265,7 +265,8 @@ def test_watchers_see_every_call_in_every_mode():
 
 def test_watcher_inside_anomaly_detection():
     seen = []
-    with tn.detect_anomaly(), watch(lambda op, operands, value: seen.append(op.name)), tn.no_grad(), np.errstate(all="ignore"):
+    look = watch(lambda op, operands, value: seen.append(op.name))
+    with tn.detect_anomaly(), look, tn.no_grad(), np.errstate(all="ignore"):
         assert not records()
         with pytest.raises(GradientError, match="inf in the value of log"):
             tn.log(tn.tensor([0.0]))

@@ -369,7 +369,7 @@ def test_two_derivatives_for_one_operand():
     def twice(a: Array):
         return a * 2.0, lambda g: g, lambda g: g
 
-    with pytest.raises((TypeError, ValueError), match="twice: .*unpack"):
+    with pytest.raises((TypeError, ValueError), match=r"twice: .*unpack"):
         twice(leaf(1.0))
 
 
@@ -394,5 +394,5 @@ def test_errors_name_operands_and_arguments():
         tn.ones(3) + tn.ones(4)
     with pytest.raises(tn.ShapeError, match="matmul: "):
         tn.ones((2, 3)) @ tn.ones((2, 3))
-    with pytest.raises(TypeError, match="unexpected keyword|got an unexpected"):
+    with pytest.raises(TypeError, match=r"unexpected keyword|got an unexpected"):
         tn.exp(counting(2), base=2)

@@ -1,4 +1,4 @@
-"""What users of other engines suffered from, one regression test each, named after its row in the survey of their issues."""
+"""What users of other engines suffered from: regression tests, named after the rows of the survey of their issues."""
 
 from __future__ import annotations
 
@@ -67,8 +67,10 @@ def test_pain_01_broadcast_to_einsum_and_reading_in_between():
 def test_pain_02_subgradients_at_exact_zero():
     """NaN from norm, std, abs or max where there is no derivative: the documented subgradient, to second order too."""
     zero = lambda *shape: tn.zeros(shape, dtype=tn.float64, requires_grad=True)  # noqa: E731
-    for f in (tn.norm, lambda x: tn.norm(x, axis=0).sum(), lambda x: tn.norm(x, 1), lambda x: tn.norm(x, 3), tn.std, tn.relu,
-              tn.abs, lambda x: tn.norm(x, 2.5), lambda x: tn.norm(x) ** 2, lambda x: tn.norm(x, np.inf)):  # fmt: skip
+    for f in (
+        tn.norm, tn.std, tn.relu, tn.abs, lambda x: tn.norm(x, axis=0), lambda x: tn.norm(x, 1),
+        lambda x: tn.norm(x, 3), lambda x: tn.norm(x, 2.5), lambda x: tn.norm(x, np.inf), lambda x: tn.norm(x) ** 2,
+    ):  # fmt: skip
         x = zero(3)
         (g,) = [tn.grad(f(x).sum(), x, create_graph=True)]
         assert g.tolist() == [0.0] * 3
@@ -136,7 +138,7 @@ def test_pain_04_array_on_the_left_keeps_the_gradient(name):
 
 
 def test_pain_05_a_network_runs_on_arrays_that_are_not_numpys():
-    """GPU arrays were the longest-open wish: a training step on arrays that refuse to become NumPy's, second order too."""
+    """GPU arrays were the longest-open wish: a training step on arrays that refuse to become NumPy's, twice derived."""
     register_array_type(ForeignArray, DEVICE)
     try:
 
@@ -224,7 +226,7 @@ def test_pain_08_the_first_nan_is_named_with_its_line():
         return (tn.exp(bad) * 0.5).sum()
 
     with tn.detect_anomaly(), np.errstate(all="ignore"):
-        with pytest.raises(GradientError, match=r"inf in the gradient of sqrt, shape \(2,\)(.|\n)*in network(.|\n)*bad = tn.sqrt"):
+        with pytest.raises(GradientError, match=r"inf in the gradient of sqrt, shape \(2,\)(.|\n)*bad = tn.sqrt"):
             network().backward()
         with pytest.raises(GradientError, match=r"NaN in the value of log(.|\n)*test_pains.py"):
             tn.log(x - 1.0)
@@ -269,7 +271,11 @@ def test_pain_09_double_backward(name):
 
 def test_pain_09_gradient_penalty_of_a_convolutional_critic():
     """WGAN-GP: the norm of the critic's gradient for its input is a loss for its weights."""
-    image, kernel, weight = rng.standard_normal((2, 1, 4, 4)), rng.standard_normal((3, 1, 3, 3)), rng.standard_normal((12, 1))
+    image, kernel, weight = (
+        rng.standard_normal((2, 1, 4, 4)),
+        rng.standard_normal((3, 1, 3, 3)),
+        rng.standard_normal((12, 1)),
+    )
 
     def penalty(kernel, weight):
         x = tn.tensor(image, requires_grad=True)
@@ -382,7 +388,9 @@ def test_pain_18_a_training_step_stays_float32():
     optimizer = optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(2):
         x = tn.tensor(np.random.default_rng(0).random((2, 1, 4, 4)).astype(np.float32))
-        loss = tn.cross_entropy(net(x / 255), np.array([0, 2])) * 0.5 + sum((p * p).sum() for p in net.parameters()) * 1e-4
+        loss = (
+            tn.cross_entropy(net(x / 255), np.array([0, 2])) * 0.5 + sum((p * p).sum() for p in net.parameters()) * 1e-4
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -522,7 +530,7 @@ def test_pain_26_second_backward_and_accumulation():
     w = leaf(1.0, 2.0)
     loss = (w * w).sum()
     loss.backward()
-    with pytest.raises(GradientError, match="already used and freed.*retain_graph=True"):
+    with pytest.raises(GradientError, match=r"already used and freed.*retain_graph=True"):
         loss.backward()
     assert w.grad.tolist() == [2.0, 4.0]
     (w * w).sum().backward()

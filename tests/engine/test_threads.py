@@ -128,11 +128,15 @@ def test_writes_in_several_threads_are_all_found():
 
 
 def test_create_graph_and_checkpoint_in_several_threads():
+    def second(x, w):
+        g = tn.grad(tn.checkpoint(lambda z: tn.gelu(z * w) * z, x).sum(), x, create_graph=True)
+        return [t.tolist() for t in tn.grad((g * g).sum(), [x, w])]
+
+    wanted = second(leaf(0.5, 1.5), leaf(0.3, 0.7))
+
     def work():
         for _ in range(30):
-            x, w = leaf(0.5, 1.5), leaf(0.3, 0.7)
-            g = tn.grad(tn.checkpoint(lambda z: tn.gelu(z * w) * z, x).sum(), x, create_graph=True)
-            tn.grad((g * g).sum(), [x, w])
+            assert second(leaf(0.5, 1.5), leaf(0.3, 0.7)) == wanted
             assert tn.is_grad_enabled()
 
     together(work, work)
@@ -146,8 +150,10 @@ import numpy as np
 import tinygrad_notes as tn
 sys.setswitchinterval(1e-6)
 x = tn.ones((2, 3, 4))
-calls = [lambda: x.sum(), lambda: x.mean(axis=0), lambda: tn.softplus(x), lambda: tn.leaky_relu(x), lambda: x.var(), lambda: x.max(),
-         lambda: tn.roll(x, 1), lambda: tn.flip(x), lambda: tn.logsumexp(x), lambda: tn.layer_norm(x, (4,)), lambda: x @ x.mT]
+calls = [lambda: x.sum(), lambda: x.mean(axis=0), lambda: tn.softplus(x), lambda: tn.leaky_relu(x), lambda: x.var(),
+         lambda: x.max(),
+         lambda: tn.roll(x, 1), lambda: tn.flip(x), lambda: tn.logsumexp(x), lambda: tn.layer_norm(x, (4,)),
+         lambda: x @ x.mT]
 errors, start = [], threading.Barrier(8)
 def work(k):
     start.wait()

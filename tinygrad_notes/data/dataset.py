@@ -29,7 +29,7 @@ class Dataset:
 
     def take(self, indices: np.ndarray) -> Any:
         """The items at ``indices`` as one batch of Tensors."""
-        return collate([self[int(i)] for i in indices])
+        return collate(items_at(self, indices))
 
 
 class TensorDataset(Dataset):
@@ -52,7 +52,7 @@ class TensorDataset(Dataset):
         return len(self.tensors[0])
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        i = _checked(index, len(self))
+        i = _checked(index, self)
         return tuple(wrap(t.data[i, ...]) for t in self.tensors)
 
     def take(self, indices: np.ndarray) -> tuple[Tensor, ...]:
@@ -83,7 +83,7 @@ class Subset(Dataset):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        return self.dataset[int(self.indices[_checked(index, len(self))])]
+        return self.dataset[int(self.indices[_checked(index, self)])]
 
     def take(self, indices: np.ndarray) -> Any:
         return take(self.dataset, self.indices[indices])
@@ -105,13 +105,13 @@ class Transformed(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple:
-        batch = self.take(np.array([_checked(index, len(self))]))
+        batch = self.take(np.array([_checked(index, self)]))
         return tuple(wrap(field.data[0, ...]) for field in batch)
 
     def take(self, indices: np.ndarray) -> tuple:
         fields = self.transform(*take(self.dataset, indices))
         if not isinstance(fields, tuple | list):
-            raise DTypeError(f"Transformed: transform returned {type(fields).__name__}, expected the tuple of new fields")
+            raise DTypeError(f"Transformed: transform returned {type(fields).__name__}, expected a tuple of fields")
         return tuple(fields)
 
 
@@ -119,7 +119,24 @@ def take(dataset: Any, indices: np.ndarray) -> Any:
     """A batch of any data set; one that has only items (a list, say) is read item by item."""
     if isinstance(dataset, Dataset):
         return dataset.take(indices)
-    return collate([dataset[int(i)] for i in indices])
+    return collate(items_at(dataset, indices))
+
+
+def items_at(dataset: Any, indices: np.ndarray) -> list[Any]:
+    """The items at ``indices`` one by one; an error in one of them carries a note that says in which."""
+    items = []
+    for i in indices:
+        try:
+            items.append(dataset[int(i)])
+        except Exception as error:
+            error.add_note(f"at item {int(i)} of {type(dataset).__name__}")
+            raise
+    return items
+
+
+def as_batch(dataset: Any, indices: np.ndarray, collate_fn: Callable[[list], Any] | None) -> Any:
+    """The items at ``indices`` as ``collate_fn`` puts them together; None: as the data set does itself."""
+    return take(dataset, indices) if collate_fn is None else collate_fn(items_at(dataset, indices))
 
 
 def _array(value: Any, what: str) -> Any:
@@ -129,11 +146,12 @@ def _array(value: Any, what: str) -> Any:
         raise type(error)(f"{what}: {error}") from None
 
 
-def _checked(index: int, length: int) -> int:
+def _checked(index: int, dataset: Dataset) -> int:
+    name, length = type(dataset).__name__, len(dataset)
     if isinstance(index, bool) or not hasattr(index, "__index__"):
-        raise DTypeError(f"index {index!r} is {type(index).__name__}, expected an integer")
+        raise DTypeError(f"{name}: the index is {index!r}, expected an integer")
     if not -length <= index < length:
-        raise IndexError(f"index {index} is out of range for a data set of {length} items")
+        raise IndexError(f"{name}: index {index} is out of range for a data set of {length} items")
     return int(index) % length
 
 
@@ -151,15 +169,16 @@ def collate(items: Sequence[Any]) -> Any:
 
 def _collated(items: Sequence[Any], where: str) -> Any:
     first = items[0]
+    for kind in (str | bytes, dict, tuple | list):
+        if isinstance(first, kind) and not all(isinstance(item, kind) for item in items):
+            kinds = sorted({type(item).__name__ for item in items})
+            raise DTypeError(f"collate: {where} is of types {', '.join(kinds)}, expected one")
     if isinstance(first, str | bytes):
         return list(items)
-    if not isinstance(first, Tensor | np.ndarray | np.generic | numbers.Number):
-        for item in items:
-            if type(item) is not type(first):
-                raise DTypeError(f"collate: {where} is {type(first).__name__} here and {type(item).__name__} there")
     if isinstance(first, dict):
         if any(item.keys() != first.keys() for item in items):
-            raise ShapeError(f"collate: {where} has {sorted(map(sorted, {tuple(i) for i in items}))}, expected the same keys")
+            keys = sorted({str(list(item)) for item in items})
+            raise ShapeError(f"collate: {where} has keys {' and '.join(keys)}, expected the same in each")
         return {key: _collated([item[key] for item in items], f"{where}[{key!r}]") for key in first}
     if isinstance(first, tuple | list):
         if any(len(item) != len(first) for item in items):
@@ -187,6 +206,8 @@ def random_split(
     ``lengths``: sizes that add up to ``len(dataset)``, or fractions that add up to 1 (what rounding leaves goes to the
     first parts, one each). ``generator``: a seed, a NumPy generator, or None for the package's own.
     """
+    if not hasattr(dataset, "__len__"):
+        raise DTypeError(f"random_split: dataset is {type(dataset).__name__}, expected a Dataset or a list")
     n = len(dataset)
     numeric = isinstance(lengths, Sequence | np.ndarray) and not isinstance(lengths, str)
     if not numeric or not all(isinstance(v, int | float | np.integer | np.floating) for v in lengths):
@@ -201,13 +222,13 @@ def random_split(
         raise ShapeError(f"random_split: lengths {list(lengths)} add up to neither {n} items nor 1")
     if any(size < 0 for size in sizes):
         raise ShapeError(f"random_split: lengths {list(lengths)} has a negative one")
-    order = as_generator(generator).permutation(n)
+    order = as_generator(generator, "random_split").permutation(n)
     ends = np.cumsum(sizes)
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends)]
 
 
-def as_generator(generator: np.random.Generator | int | None) -> np.random.Generator:
-    """A NumPy generator from a seed, a generator, or None (the package's own)."""
+def as_generator(generator: np.random.Generator | int | None, name: str) -> np.random.Generator:
+    """A NumPy generator from a seed, a generator, or None (the package's own). ``name`` says who asks for it."""
     if generator is None:
         return package_generator()
     if isinstance(generator, np.random.Generator):
@@ -215,5 +236,5 @@ def as_generator(generator: np.random.Generator | int | None) -> np.random.Gener
     if isinstance(generator, int | np.integer) and not isinstance(generator, bool) and generator >= 0:
         return np.random.default_rng(generator)
     raise DTypeError(
-        f"generator is {generator!r}, expected a seed (an integer from 0), a numpy.random.Generator or None"
+        f"{name}: generator is {generator!r}, expected a seed (an integer from 0), a numpy.random.Generator or None"
     )

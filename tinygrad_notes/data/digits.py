@@ -10,6 +10,7 @@ from tinygrad_notes.data.dataset import TensorDataset
 from tinygrad_notes.data.transforms import enlarge
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.lazy import load
+from tinygrad_notes.ops.arguments import count, number
 
 FACTOR, BORDER = 3, 2  # 8 pixels become 3·8 + 2·2 = 28
 
@@ -44,8 +45,9 @@ def digits(size: int = 28, validation: float = 0.15, seed: int = 0) -> Digits:
     """
     if size not in (8, 28):
         raise ShapeError(f"digits: size is {size!r}, expected 8 or 28")
-    if not 0 <= validation < 1:
+    if not 0 <= number(validation, "digits: validation") < 1:
         raise ShapeError(f"digits: validation is {validation!r}, expected a part from 0 to below 1")
+    count(seed, "digits: seed", 0)
     load_digits = load("sklearn.datasets").load_digits
     split = load("sklearn.model_selection").train_test_split
     pixels, labels = load_digits(return_X_y=True)

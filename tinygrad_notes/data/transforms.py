@@ -8,9 +8,12 @@ import numpy as np
 
 from tinygrad_notes.data.dataset import as_generator
 from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
+@named
 def random_shift(
     images: Any, pixels: int, fill: float = 0.0, generator: np.random.Generator | int | None = None
 ) -> Tensor:
@@ -18,28 +21,28 @@ def random_shift(
 
     What moves in from outside is ``fill``. Every one of the (2 ``pixels`` + 1)² shifts is equally likely.
     """
-    array = to_array(images)
+    array, pixels = to_array(images), count(pixels, "pixels", 0)
     if array.ndim != 4:
         raise ShapeError(
             f"random_shift: images have shape {tuple(array.shape)}, expected (batch, channels, height, width)"
         )
-    if pixels < 0:
-        raise ShapeError(f"random_shift: pixels is {pixels}, expected at least 0")
     n, _, height, width = array.shape
     padded = np.pad(array, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), constant_values=fill)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    down, right = as_generator(generator).integers(0, 2 * pixels + 1, size=(2, n))
+    down, right = as_generator(generator, "random_shift").integers(0, 2 * pixels + 1, size=(2, n))
     return wrap(windows[np.arange(n), :, down, right])
 
 
+@named
 def enlarge(images: np.ndarray, factor: int) -> np.ndarray:
     """Bilinear enlargement of the last two axes by a whole ``factor``.
 
     Pixels are areas, so the centre of target pixel i lies at (i + ½) / ``factor`` - ½ in the source; beyond the outer
     centres the border value goes on. Rows and columns are interpolated one after the other, each by a matrix product.
     """
-    if factor < 1:
-        raise ShapeError(f"enlarge: factor is {factor}, expected at least 1")
+    factor = count(factor, "factor")
+    if len(images.shape) < 2:
+        raise ShapeError(f"images have shape {tuple(images.shape)}, expected at least two axes")
     rows, columns = (_interpolation(size, factor).astype(images.dtype) for size in images.shape[-2:])
     return rows @ images @ columns.T
 

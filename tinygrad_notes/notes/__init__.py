@@ -50,7 +50,7 @@ def _files() -> dict[str, Path]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; there is {', '.join(known)}" if len(known) <= 8 else "; 'tinygrad-notes list' shows them all"

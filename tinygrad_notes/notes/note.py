@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinygrad_notes.errors import DTypeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn import Module
 from tinygrad_notes.training.progress import Progress
 
@@ -39,12 +39,18 @@ class Bar:
 
     def limit(self, metrics: dict[str, float]) -> float:
         bound = self.at_most if self.at_least is None else self.at_least
-        return metrics[bound] if isinstance(bound, str) else float(bound)  # type: ignore[arg-type]
+        return self._value(metrics, bound) if isinstance(bound, str) else float(bound)  # type: ignore[arg-type]
 
     def met(self, metrics: dict[str, float]) -> bool:
         """Whether ``metrics`` reach it. A NaN reaches nothing."""
-        value, limit = metrics[self.metric], self.limit(metrics)
+        value, limit = self._value(metrics, self.metric), self.limit(metrics)
         return value <= limit if self.at_least is None else value >= limit
+
+    @staticmethod
+    def _value(metrics: dict[str, float], name: str) -> float:
+        if name not in metrics:
+            raise ShapeError(f"Bar: there is no metric {name!r}, only {', '.join(metrics) or 'none'}")
+        return metrics[name]
 
     def describe(self, metrics: dict[str, float]) -> str:
         bound = self.at_most if self.at_least is None else self.at_least

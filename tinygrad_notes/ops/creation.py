@@ -80,7 +80,7 @@ def arange(
         if not math.isfinite(number(value, f"arange: {name}")):
             raise ShapeError(f"arange: {name} is {value}, expected a finite number")
     if step == 0:
-        raise ShapeError("arange: step is 0")
+        raise ShapeError("arange: step is 0, expected another number")
     start, stop = (0, start) if stop is None else (start, stop)
     if dtype is None:
         dtype = float32 if any(isinstance(v, float | np.floating) for v in (start, stop, step)) else np.int64

@@ -45,7 +45,9 @@ def _writing(op: Any, name: str) -> Callable[[Tensor, Any], Tensor]:
         try:
             self.data[...] = result.data
         except ValueError as error:
-            raise ShapeError(f"{name}: {error}; a Tensor made by broadcast_to has no memory of its own, write to its clone()") from error
+            raise ShapeError(
+                f"{name}: {error}; a Tensor made by broadcast_to has no memory of its own, write to its clone()"
+            ) from error
         mark_written(self.data, joined=self.node is None and result.node is not None)
         if result.node is not None:
             adopt(self, result.node)

@@ -120,9 +120,9 @@ def setitem(self, index, value):
         index = plain_index(index)
         if type(value) is not Tensor and type(value) not in DEVICES:
             value = np.asarray(_exact(value, self.data.dtype), like=self.data)
+        _refuse_lossy(value.dtype, self.data.dtype)
     except (ShapeError, DTypeError) as error:
         raise type(error)(f"setitem: {error}") from None
-    _refuse_lossy(value.dtype, self.data.dtype)
     if type(value) is Tensor and _same_memory(self.data, index, value.data):
         forgive_write(self, value)
     check_operand(self, "setitem")  # before anything is written
@@ -145,7 +145,7 @@ def _exact(value, dtype):
 def _refuse_lossy(given, dtype):
     """Cutting off fractions, or making booleans of numbers, is for astype to do."""
     if (given.kind == "f" and dtype.kind != "f") or (given.kind != "b" and dtype.kind == "b"):
-        raise DTypeError(f"setitem: the value is {given}, the Tensor it is written to {dtype}; say .astype first")
+        raise DTypeError(f"the value is {given}, the Tensor it is written to {dtype}; say .astype first")
 
 
 def _same_memory(array, index, other):

@@ -10,7 +10,22 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.ops import elementwise, indexing, linalg, reduction, shape
+from tinygrad_notes.ops import (
+    arrangement,
+    counting,
+    diagonals,
+    elementwise,
+    indexing,
+    linalg,
+    matrix,
+    products,
+    reduction,
+    rounding,
+    selection,
+    shape,
+    sorting,
+    trigonometry,
+)
 from tinygrad_notes.registry import REGISTRY
 from tinygrad_notes.tape import make_leaf
 from tinygrad_notes.tensor import Tensor, as_dtype, to_device, wrap
@@ -96,6 +111,15 @@ METHODS: dict[str, Callable[..., Any]] = {
         (reduction, "argmax argmin cumsum logsumexp max mean min norm std sum var"),
         (shape, "broadcast_to expand_dims flatten flip moveaxis roll split squeeze swapaxes unstack"),
         (linalg, "matmul"),
+        (trigonometry, "acos acosh asin asinh atan atan2 atanh cosh exp2 hypot log10 log2 logaddexp reciprocal sinh tan"),
+        (rounding, "ceil floor round trunc"),
+        (products, "cumprod logcumsumexp prod"),
+        (counting, "all any count_nonzero"),
+        (sorting, "argsort bincount median nonzero searchsorted sort topk unique"),
+        (arrangement, "repeat rot90 tile"),
+        (diagonals, "diag diagonal trace tril triu"),
+        (selection, "gather index_select masked_fill take"),
+        (matrix, "bmm cholesky det inv outer slogdet svd"),
     )
     for function in (getattr(module, name) for name in names.split())
 }  # fmt: skip
@@ -190,12 +214,19 @@ NUMPY_NAMES = {
     "absolute": "abs",
     "mod": "remainder",
     "invert": "bitwise_invert",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arcsinh": "asinh",
+    "arccosh": "acosh",
+    "arctanh": "atanh",
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # the public functions by name, filled in by ops/__init__.py
 
 
 # NumPy's arguments that are called otherwise here.
-NUMPY_ARGUMENTS = {"ddof": "correction", "a_min": "min", "a_max": "max"}
+NUMPY_ARGUMENTS = {"ddof": "correction", "a_min": "min", "a_max": "max", "reps": "repetitions"}
 # What has no gradient in any case.
 QUESTIONS = frozenset(
     {"shape", "ndim", "size", "array_equal", "allclose", "isclose", "shares_memory", "may_share_memory", "result_type"}
@@ -232,7 +263,7 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
 
 
 def _renamed(function: Callable[..., Any], ours: Callable[..., Any], arguments: Any, options: Any) -> tuple[list, dict]:
-    """NumPy's arguments under the names they have here. One that has no counterpart is refused, unless it says nothing."""
+    """NumPy's arguments under the names they have here. One without a counterpart is refused, unless it is None."""
     names = list(inspect.signature(ours).parameters)
     try:
         theirs = list(inspect.signature(function).parameters.values())
@@ -250,9 +281,9 @@ def _renamed(function: Callable[..., Any], ours: Callable[..., Any], arguments: 
         else:
             given[name] = value
     renamed = {NUMPY_ARGUMENTS.get(name, name): value for name, value in given.items() if value is not np._NoValue}
-    for name in renamed.keys() - set(names):
-        if renamed.pop(name) is not None:
-            raise DTypeError(f"numpy.{function.__name__}: the argument {name} is not supported for Tensors")
+    for unknown in renamed.keys() - set(names):
+        if renamed.pop(unknown) is not None:
+            raise DTypeError(f"numpy.{function.__name__}: the argument {unknown} is not supported for Tensors")
     return positional, renamed
 
 
@@ -273,5 +304,5 @@ def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any
     return function(*map(plain, arguments), **{key: plain(value) for key, value in options.items()})
 
 
-setattr(Tensor, "__array_ufunc__", _array_ufunc)
-setattr(Tensor, "__array_function__", _array_function)
+Tensor.__array_ufunc__ = _array_ufunc
+Tensor.__array_function__ = _array_function

@@ -107,6 +107,8 @@ def gradcheck(
     """
     if isinstance(function, str | Op) or hasattr(function, "op"):
         return _check_samples(function, inputs, order, directions, tolerance, seed)
+    if not callable(function):
+        raise DTypeError(f"gradcheck: function is {function!r}, expected a function, a Module, or an op or its name")
     names, leaves, evaluate = _prepare(function, inputs)
     title = type(function).__name__ if isinstance(function, Module) else getattr(function, "__name__", repr(function))
     report = Report(title, order, tolerance)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes import lazy
+from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.tensor import Tensor, to_numpy
 from tinygrad_notes.training.report import write_atomically
@@ -34,6 +35,8 @@ def save_checkpoint(path: Path | str, state: dict[str, Any]) -> None:
 
     A process that dies on the way leaves the old file whole.
     """
+    if not isinstance(path, str | Path):
+        raise DTypeError(f"save_checkpoint: path is {path!r}, expected a string or a Path")
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(_encode(state, "", arrays))
     metadata = {"format": FORMAT, "version": VERSION, "state": text, "sha256": _digest(arrays, text)}
@@ -45,6 +48,8 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
 
     FileNotFoundError when there is no file; CheckpointError when it is something else, truncated or damaged.
     """
+    if not isinstance(path, str | Path):
+        raise DTypeError(f"load_checkpoint: path is {path!r}, expected a string or a Path")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
@@ -112,7 +117,7 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, list | tuple):
         items = [_encode(item, _join(path, str(i)), arrays) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
-    raise TypeError(
+    raise DTypeError(
         f"checkpoint: {path or 'the state'} is {type(value).__name__}, expected arrays, numbers, strings, None, "
         "or dicts, lists and tuples of them"
     )

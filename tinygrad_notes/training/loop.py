@@ -14,6 +14,8 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.nn import Module
+from tinygrad_notes.ops.arguments import at_least, one_of
+from tinygrad_notes.ops.arguments import count as whole
 from tinygrad_notes.optim import Optimizer, clip_grad_norm_
 from tinygrad_notes.tape import no_grad
 from tinygrad_notes.tensor import Tensor, to_numpy
@@ -70,11 +72,18 @@ class Trainer:
         device: str | None = None,
         progress: Progress | None = None,
     ):
-        if schedule_per not in ("step", "epoch"):
-            raise ShapeError(f"Trainer: schedule_per is {schedule_per!r}, expected 'step' or 'epoch'")
-        for name, value in (("accumulate", accumulate), ("patience", patience), ("checkpoint_every", checkpoint_every)):
-            if value is not None and value < 1:
-                raise ShapeError(f"Trainer: {name} is {value}, expected at least 1")
+        one_of(schedule_per, "Trainer: schedule_per", ("step", "epoch"))
+        _check_kinds("Trainer", model=(model, Module), optimizer=(optimizer, Optimizer), loader=(loader, Iterable))
+        if loss_function is not None and not callable(loss_function):
+            raise DTypeError(f"Trainer: loss_function is {loss_function!r}, expected a function of output and target")
+        numbers = {"accumulate": accumulate, "patience": patience, "checkpoint_every": checkpoint_every}
+        for name, number in numbers.items():
+            if number is not None:
+                whole(number, f"Trainer: {name}")
+        if clip_norm is not None:
+            at_least(clip_norm, "Trainer: clip_norm", 0)
+        if checkpoint_every is not None and checkpoint is None:
+            raise ShapeError("Trainer: checkpoint_every is given but no checkpoint file to write")
         if patience is not None and validation is None:
             raise ShapeError("Trainer: patience is given but no validation loader to look at")
         if checkpoint is not None and not hasattr(loader, "state_dict"):
@@ -98,6 +107,8 @@ class Trainer:
 
     def compute(self, batch: Any) -> tuple[Tensor, Any, Any]:
         """The mean loss of a batch, and outputs and targets for the metrics."""
+        if not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise ShapeError(f"Trainer: a batch is {type(batch).__name__}, expected a tuple of inputs and a target")
         *inputs, target = batch
         output = self.model(*inputs)
         return self.loss_function(output, target), output, target
@@ -109,6 +120,7 @@ class Trainer:
 
         ``resume`` goes on from the checkpoint where there is one.
         """
+        whole(epochs, "Trainer: epochs", 0)
         if resume:
             if self.checkpoint is None:
                 raise CheckpointError("Trainer: resume needs a checkpoint file")
@@ -274,6 +286,12 @@ class Trainer:
     def load(self, path: Path | str) -> None:
         """Go on from a checkpoint. CheckpointError, and nothing changed in the model, when it does not fit."""
         state = load_checkpoint(path)
+        if not hasattr(self.loader, "load_state_dict"):
+            raise DTypeError(f"Trainer: a checkpoint needs a loader with state_dict, not {type(self.loader).__name__}")
+        if not isinstance(state, dict) or not isinstance(state.get("model", {}), dict):
+            raise CheckpointError(f"checkpoint {path}: it holds {type(state).__name__}, so it is not of a Trainer")
+        parts = {"optimizer": self.optimizer, "loader": self.loader, "schedule": self.schedule}
+        before = {name: part.state_dict() for name, part in parts.items() if part is not None}  # type: ignore[attr-defined]
         try:
             model = {name: tensor.data for name, tensor in self.model.state_dict().items()}
             check_model(path, model, state["model"])
@@ -281,29 +299,36 @@ class Trainer:
                 raise ShapeError(f"it has {len(state['running']) - 1} metrics, this run {len(self.metrics)}")
             if (state["schedule"] is None) != (self.schedule is None):
                 raise ShapeError("only one of it and this run has a schedule")
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.loader.load_state_dict(state["loader"])  # type: ignore[attr-defined]
-            if self.schedule is not None:
-                self.schedule.load_state_dict(state["schedule"])
+            progress = state["epoch"], state["step"], state["history"], state["best"]
+            for name in before:
+                parts[name].load_state_dict(state[name])  # type: ignore[attr-defined]
+            set_rng_state(state["generator"])
             self.model.load_state_dict(state["model"])
             for metric, values in zip((self._loss, *self.metrics), state["running"]):
                 metric.load_state_dict(values)
-            set_rng_state(state["generator"])
-            self.epoch, self.step = state["epoch"], state["step"]
-            self.history, self.best = state["history"], state["best"]
-        except KeyError as error:
-            raise CheckpointError(f"checkpoint {path}: it has no entry {error}, so it is not of a Trainer") from None
-        except (ShapeError, DTypeError) as error:
-            raise CheckpointError(f"checkpoint {path}: of another run; {error}") from None
+        except (KeyError, ShapeError, DTypeError) as error:
+            for name in before:
+                parts[name].load_state_dict(before[name])  # type: ignore[attr-defined]
+            what = f"it has no entry {error}, so is not of a Trainer" if isinstance(error, KeyError) else str(error)
+            raise CheckpointError(f"checkpoint {path}: of another run; {what}") from None
+        self.epoch, self.step, self.history, self.best = progress
         self._in_epoch = "order" in state["loader"]
 
 
 _ADVICE = "a lower learning rate or clip_norm may help, and tn.detect_anomaly() shows the op that made it first"
 
 
+def _check_kinds(name: str, **given: tuple[Any, type]) -> None:
+    for argument, (value, kind) in given.items():
+        if not isinstance(value, kind):
+            raise DTypeError(f"{name}: {argument} is {type(value).__name__}, expected {kind.__name__}")
+
+
 def _examples(batch: Any) -> int:
     """How many examples a batch holds: the length of its first Tensor."""
     while not isinstance(batch, Tensor | np.ndarray):
+        if not isinstance(batch, dict | tuple | list) or not batch:
+            raise DTypeError(f"Trainer: a batch holds {type(batch).__name__}, expected Tensors, to count examples by")
         batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
     return len(batch)
 
@@ -321,6 +346,7 @@ def move(batch: Any, device: str) -> Any:
 
 def predict(model: Module, loader: Iterable[Any], device: str | None = None) -> np.ndarray:
     """The outputs of ``model``, in evaluation mode, for every batch of ``loader`` (whose last field is the target)."""
+    _check_kinds("predict", model=(model, Module), loader=(loader, Iterable))
     training = model.training
     model.eval()
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.tensor import Tensor, to_numpy
 
 
@@ -61,9 +62,11 @@ class Accuracy(Metric):
 
     def __init__(self, axis: int = -1):
         super().__init__()
-        self.axis = axis
+        self.axis = count(axis, "Accuracy: axis", -64)
 
     def update(self, output: Tensor, target: Any) -> None:
+        if not -output.ndim <= self.axis < output.ndim:
+            raise ShapeError(f"Accuracy: axis is {self.axis}, the outputs have shape {output.shape}")
         predicted = to_numpy(output.data.argmax(axis=self.axis))
         wanted = to_numpy(target.data) if type(target) is Tensor else np.asarray(target)
         if predicted.shape != wanted.shape:

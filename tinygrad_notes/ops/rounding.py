@@ -1,0 +1,42 @@
+"""Rounding to whole numbers. Step functions: no gradient flows. Integers stay as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_notes.ops.arguments import count
+from tinygrad_notes.registry import Array, op
+
+
+def _whole(a):
+    return hasattr(a, "dtype") and a.dtype.kind in "iub"
+
+
+@op(elementwise=True)
+def floor(a: Array):
+    """The largest whole number that is not above a. A step function: no gradient flows."""
+    return a.copy() if _whole(a) else np.floor(a)
+
+
+@op(elementwise=True)
+def ceil(a: Array):
+    """The smallest whole number that is not below a. A step function: no gradient flows."""
+    return a.copy() if _whole(a) else np.ceil(a)
+
+
+@op(elementwise=True)
+def trunc(a: Array):
+    """a without its fraction, towards 0. A step function: no gradient flows."""
+    return a.copy() if _whole(a) else np.trunc(a)
+
+
+@op(elementwise=True)
+def round(a: Array, decimals=0):
+    """a to ``decimals`` places after the point, halves to the even neighbour. A step function: no gradient flows.
+
+    ``decimals`` < 0 rounds before the point, integers too (booleans stay).
+    """
+    decimals = count(decimals, "decimals", -400)
+    if _whole(a) and (decimals >= 0 or a.dtype.kind == "b"):
+        return a.copy()
+    return np.round(a, decimals)

@@ -1,5 +1,6 @@
 """Byte-pair encoding: any text comes back, and the merges are those of the definition."""
 
+import itertools
 import json
 from collections import Counter
 
@@ -46,7 +47,7 @@ def slow(texts, wanted):
     while len(merges) < wanted:
         counts = Counter()
         for piece, word in numbers.items():
-            for pair in zip(word, word[1:]):
+            for pair in itertools.pairwise(word):
                 counts[pair] += pieces[piece]
         if not counts or max(counts.values()) < 2:
             break

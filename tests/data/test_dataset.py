@@ -1,5 +1,8 @@
 """Data sets: items, batches, parts."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -124,3 +127,10 @@ def test_random_split_refuses_lengths_that_do_not_add_up():
         random_split(pairs(), (11, -1))
     with pytest.raises(DTypeError, match="generator"):
         random_split(pairs(), (5, 5), generator="seed")
+
+
+def test_the_package_loads_nothing_heavy():
+    heavy = ["sklearn", "PIL", "scipy", "pydoc_data", "torch"]
+    program = f"import sys, tinygrad_notes.data; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

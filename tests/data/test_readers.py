@@ -124,7 +124,7 @@ def test_damaged_cifar_files_are_refused(tmp_path):
         with pytest.raises(DataError, match="expected a multiple of 3073"):
             cifar10(put(tmp_path, content))
     written[1, 0] = 10
-    with pytest.raises(DataError, match="record 1 has the label 10, expected at most 9"):
+    with pytest.raises(DataError, match="record 1 has the label 10, expected below 10"):
         cifar10(put(tmp_path, written.tobytes()))
     with pytest.raises(DataError, match="CIFAR-100, or a truncated one"):
         cifar100(put(tmp_path, written.tobytes()))

@@ -1,7 +1,6 @@
 """Worker processes: the same batches in the same order, errors with their origin, and no process left behind."""
 
 import functools
-import gc
 import multiprocessing
 import os
 import signal
@@ -71,7 +70,6 @@ def read(loader):
 
 
 def children():
-    gc.collect()
     return multiprocessing.active_children()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import os
 import re
@@ -48,7 +49,9 @@ class BytePairEncoding:
         self._bytes = [bytes([i]) for i in range(BYTES)]
         for i, (left, right) in enumerate(self.merges):
             if not (0 <= left < BYTES + i and 0 <= right < BYTES + i):
-                raise ShapeError(f"BytePairEncoding: merge {i} is of {(left, right)}, expected tokens below {BYTES + i}")
+                raise ShapeError(
+                    f"BytePairEncoding: merge {i} is of {(left, right)}, expected tokens below {BYTES + i}"
+                )
             self._bytes.append(self._bytes[left] + self._bytes[right])
         if len(self._ranks) < len(self.merges):
             raise ShapeError("BytePairEncoding: merges has a pair twice")
@@ -98,7 +101,7 @@ class BytePairEncoding:
         tokens = list(_utf8(piece))
         last = len(self._bytes)
         while len(tokens) > 1:
-            joined = min((self._ranks.get(pair, last) for pair in zip(tokens, tokens[1:])), default=last)
+            joined = min((self._ranks.get(pair, last) for pair in itertools.pairwise(tokens)), default=last)
             if joined == last:
                 break
             tokens = _join(tokens, self.merges[joined - BYTES], joined)
@@ -146,7 +149,7 @@ def _learn(pieces: Counter[str], wanted: int) -> list[tuple[int, int]]:
     counts: Counter[tuple[int, int]] = Counter()
     holders: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
     for i, word in enumerate(words):
-        for pair in zip(word, word[1:]):
+        for pair in itertools.pairwise(word):
             counts[pair] += frequencies[i]
             holders[pair].add(i)
     heap = [(-n, pair) for pair, n in counts.items()]
@@ -166,10 +169,10 @@ def _learn(pieces: Counter[str], wanted: int) -> list[tuple[int, int]]:
             if len(old) == len(new):  # the piece held the pair once, before other merges
                 continue
             words[i] = new
-            for pair in zip(old, old[1:]):
+            for pair in itertools.pairwise(old):
                 counts[pair] -= frequencies[i]
                 changed.add(pair)
-            for pair in zip(new, new[1:]):
+            for pair in itertools.pairwise(new):
                 counts[pair] += frequencies[i]
                 changed.add(pair)
                 holders[pair].add(i)

@@ -30,11 +30,11 @@ class DataLoader:
     ``num_workers`` processes make the batches ahead of time, each at most ``prefetch_factor`` unread ones; batches
     come in the same order as without. They start with an epoch and end with it, or when its iteration is broken off;
     ``persistent_workers`` keeps them from one epoch to the next, until ``close`` or the end of the loader.
-    ``multiprocessing_context`` is ``"fork"``, ``"spawn"`` or ``"forkserver"`` (None: Python's default); ``worker_init_fn``
-    is called with its number in each worker. What is random in the data set draws from the package's generator, which
-    a worker starts anew for every batch, from a seed of the epoch and the batch's number: so the numbers depend
-    neither on how many workers there are nor on where an epoch was resumed. An error in a worker is raised here, with
-    the worker's traceback and the item's index as notes.
+    ``multiprocessing_context`` is ``"fork"``, ``"spawn"`` or ``"forkserver"`` (None: Python's default);
+    ``worker_init_fn`` is called with its number in each worker. What is random in the data set draws from the
+    package's generator, which a worker starts anew for every batch, from a seed of the epoch and the batch's number:
+    so the numbers depend neither on how many workers there are nor on where an epoch was resumed. An error in a worker
+    is raised here, with the worker's traceback and the item's index as notes.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import unicodedata
@@ -87,9 +88,11 @@ def name_pairs(
 
 def _pairs(runs: list[list[str]], wrong: float, random: np.random.Generator) -> list[NamePair]:
     texts = [text for run in runs for text in run]
+    if wrong > 0 and len(set(texts)) < 3:
+        raise ShapeError(f"name_pairs: a part has the names {sorted(set(texts))} alone, too few for a wrong one")
     pairs = []
     for run in runs:
-        for first, second in zip(run, run[1:]):
+        for first, second in itertools.pairwise(run):
             is_next = random.random() >= wrong
             while not is_next and (other := texts[random.integers(len(texts))]) in (first, second):
                 pass

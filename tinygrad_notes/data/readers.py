@@ -114,7 +114,7 @@ def _cifar(paths: PathLike | Sequence[PathLike], classes: tuple[int, ...]) -> tu
             wrong = np.flatnonzero(records[:, column] >= number)
             if len(wrong):
                 raise DataError(
-                    f"{name}: record {wrong[0]} has the label {records[wrong[0], column]}, expected at most {number - 1}"
+                    f"{name}: record {wrong[0]} has the label {records[wrong[0], column]}, expected below {number}"
                 )
         parts.append(records)
     if not parts:
@@ -143,7 +143,9 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_pairs(path: PathLike, columns: int = 2, extra: str = "error", encoding: str = "utf-8") -> list[tuple[str, ...]]:
+def read_pairs(
+    path: PathLike, columns: int = 2, extra: str = "error", encoding: str = "utf-8"
+) -> list[tuple[str, ...]]:
     """The lines of a tab-separated file as tuples of ``columns`` fields, a sentence and its translation, say.
 
     Empty lines are left out, white space around a field too. A line with fewer fields raises DataError with its

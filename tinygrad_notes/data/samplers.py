@@ -143,9 +143,7 @@ class BalancedSampler(Sampler):
     weights that are inverse to the frequency of a class.
     """
 
-    def __init__(
-        self, labels: Any, num_samples: int | None = None, generator: np.random.Generator | int | None = None
-    ):
+    def __init__(self, labels: Any, num_samples: int | None = None, generator: np.random.Generator | int | None = None):
         super().__init__(generator)
         array = np.asarray(to_numpy(to_array(labels)))
         if array.ndim != 1 or array.dtype.kind not in "iub" or not len(array):
@@ -214,8 +212,8 @@ class BucketBatchSampler(Sampler):
         self.lengths = np.asarray(to_numpy(to_array(lengths)))
         if self.lengths.ndim != 1 or self.lengths.dtype.kind not in "iub":
             raise ShapeError(
-                f"BucketBatchSampler: lengths are {self.lengths.dtype} of shape {self.lengths.shape}, expected integers "
-                "in one row"
+                f"BucketBatchSampler: lengths are {self.lengths.dtype} of shape {self.lengths.shape}, expected "
+                "integers in one row"
             )
         self.batch_size = count(batch_size, "BucketBatchSampler: batch_size")
         self.window = count(window, "BucketBatchSampler: window")

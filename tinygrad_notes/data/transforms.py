@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.data.dataset import as_generator
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.tensor import Tensor, to_array, wrap
@@ -43,17 +43,32 @@ def enlarge(images: np.ndarray, factor: int) -> np.ndarray:
     factor = count(factor, "factor")
     if len(images.shape) < 2:
         raise ShapeError(f"images have shape {tuple(images.shape)}, expected at least two axes")
-    rows, columns = (_interpolation(size, factor).astype(images.dtype) for size in images.shape[-2:])
-    return rows @ images @ columns.T
+    return resize(images, images.shape[-2] * factor, images.shape[-1] * factor)
 
 
-def _interpolation(size: int, factor: int) -> np.ndarray:
-    """The (size · factor, size) matrix whose rows hold the two weights of each target pixel."""
-    position = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
+@named
+def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear interpolation of the last two axes to ``height`` and ``width``, as :func:`enlarge`.
+
+    Nothing is smoothed before, so an image that becomes much smaller loses what lies between the pixels it is read at.
+    """
+    height, width = count(height, "height"), count(width, "width")
+    if len(images.shape) < 2 or not all(images.shape[-2:]):
+        raise ShapeError(f"images have shape {tuple(images.shape)}, expected two last axes of at least one pixel")
+    if images.dtype.kind != "f":
+        raise DTypeError(f"images are {images.dtype}, expected a floating dtype")
+    old_height, old_width = images.shape[-2:]
+    rows, columns = _interpolation(old_height, height), _interpolation(old_width, width)
+    return rows.astype(images.dtype) @ images @ columns.astype(images.dtype).T
+
+
+def _interpolation(size: int, target_size: int) -> np.ndarray:
+    """The (target_size, size) matrix whose rows hold the two weights of each target pixel."""
+    target = np.arange(target_size)
+    position = np.clip((target + 0.5) / (target_size / size) - 0.5, 0, size - 1)
     left = np.floor(position).astype(np.int64)
     right = np.minimum(left + 1, size - 1)
-    matrix = np.zeros((size * factor, size))
-    target = np.arange(size * factor)
+    matrix = np.zeros((target_size, size))
     matrix[target, left] += 1 - (position - left)
     matrix[target, right] += position - left
     return matrix

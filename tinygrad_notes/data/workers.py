@@ -190,6 +190,7 @@ def _report(error: Exception, worker: int, number: int, indices: np.ndarray) -> 
     shown = ", ".join(str(i) for i in indices[:SHOWN]) + (", ..." if len(indices) > SHOWN else "")
     trace = "".join(traceback.format_exception(error)).rstrip()
     text = f"raised in DataLoader worker {worker}, on batch {number} (items {shown}):\n{trace}"
+    pickled: bytes | None
     try:
         pickled = pickle.dumps(error)
         if type(pickle.loads(pickled)) is not type(error):

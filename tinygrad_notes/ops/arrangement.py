@@ -18,7 +18,7 @@ from tinygrad_notes.tensor import to_array
 
 @named
 def tile(a, repetitions):
-    """``a`` as a whole laid out ``repetitions`` times along each axis (an int, or a tuple), as NumPy's and PyTorch's tile.
+    """``a`` as a whole laid out ``repetitions`` times along each axis (an int, or a tuple); NumPy's tile.
 
     The shorter of ``repetitions`` and the shape is filled up with ones in front. An element gets the gradients of its
     copies.

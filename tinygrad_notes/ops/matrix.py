@@ -116,8 +116,11 @@ def _inverse_transposed(a, why):
 
 @op
 def det(a: Array):
-    """The determinant, a (..., n, n). Its derivative is the matrix of cofactors, det(A) A⁻ᵀ, which exists for a singular A
-    too; its second derivative is computed through A⁻¹ and raises GradientError there."""
+    """The determinant, a (..., n, n).
+
+    Its derivative is the matrix of cofactors, det(A) A⁻ᵀ, which exists for a singular A too; the second derivative is
+    computed through A⁻¹ and raises GradientError there.
+    """
     _check_square(a)
     return np.linalg.det(as_floating(a)), lambda g, a: _column(g) * cofactors(a)
 
@@ -140,7 +143,7 @@ def _cofactors_grad(g, a, y):
 
 @op
 def slogdet(a: Array):
-    """The sign of the determinant and the logarithm of its size, which neither overflow nor underflow: (sign, log|det A|).
+    """The sign of the determinant and the logarithm of its size, (sign, log|det A|), which cannot overflow.
 
     d log|det A| = A⁻ᵀ; the sign has no gradient. A singular A gives (0, -inf), and GradientError in backward.
     """
@@ -238,8 +241,10 @@ def _alike(s):
 
 
 def _counts(part, where_, whole, given):
-    """Whether the gradient ``given`` has a ``part`` that is not zero at ``where_``, beside ``whole``; on the tape every part
-    counts, since its derivative would."""
+    """Whether the gradient ``given`` has a ``part`` that is not zero at ``where_``, beside the size of ``whole``.
+
+    On the tape every part counts, since its derivative would.
+    """
     if type(given) is Tensor and given.node is not None:
         return True
     part, whole = np.abs(_bare(part)), np.abs(_bare(whole))
@@ -259,9 +264,9 @@ def svd_(a: Array, full_matrices):
 
 @named
 def svd(a, full_matrices=True):
-    """A = U diag(s) Vᵀ: (U, s, Vᵀ) of a (..., n, m), with U (..., n, n), s (..., k) descending, Vᵀ (..., m, m), k = min(n, m).
+    """A = U diag(s) Vᵀ: (U, s, Vᵀ) of a (..., n, m).
 
-    ``full_matrices=False``: U (..., n, k), Vᵀ (..., k, m). Signs of singular vectors are LAPACK's choice, on which no
+    U (..., n, n), s (..., k) descending, Vᵀ (..., m, m), k = min(n, m). ``full_matrices=False``: U (..., n, k), Vᵀ (..., k, m). Signs of singular vectors are LAPACK's choice, on which no
     result should depend. Gradient: Townsend 2016, eq. 3, with
 
         (X s[j] + s[i] Y) / (s[j]² - s[i]²)  as  ((X + Y) / (s[j] - s[i]) + (X - Y) / (s[j] + s[i])) / 2.
@@ -284,7 +289,7 @@ def _svd_grad(g, y):
         beyond = beyond or _counts(d_vh[..., k:, :], True, d_vh, d_vh)
         vh, d_vh = vh[..., :k, :], d_vh[..., :k, :]
     if beyond:
-        raise GradientError("svd: the columns that only full_matrices=True has are not unique, so they have no gradient; "
+        raise GradientError("svd: the columns that only full_matrices=True has are not unique and have no gradient; "
                             "use full_matrices=False")  # fmt: skip
     size = _bare(s)
     along = np.arange(k, like=size)
@@ -323,8 +328,8 @@ def _refuse_equal(x, y_, inner, g, equal, both_zero):
         or _counts(apart, np.logical_and(equal, np.logical_not(both_zero)), d_s, d_s)
     ):  # fmt: skip
         raise GradientError(
-            "svd: two singular values are equal, so their vectors may be turned in their plane, and what depends on one "
-            "of them has no gradient"
+            "svd: two singular values are equal, so their vectors may be turned in their plane, and what depends on "
+            "one of them has no gradient"
         )
 
 

@@ -37,6 +37,7 @@ def round(a: Array, decimals=0):
     ``decimals`` < 0 rounds before the point, integers too (booleans stay).
     """
     decimals = count(decimals, "decimals", -400)
+    a = np.asarray(a) if isinstance(a, int) else a
     if _whole(a) and (decimals >= 0 or a.dtype.kind == "b"):
         return a.copy()
     return np.round(a, decimals)

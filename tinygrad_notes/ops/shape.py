@@ -118,7 +118,7 @@ def broadcast_to(a: Array, shape):
 
 def _repeated(a, shape):
     """A view when it is large; filled when it is small, since np.broadcast_to costs ten small calls."""
-    if type(a) is np.ndarray and math.prod(shape) <= 4096:
+    if type(a) is np.ndarray and a.ndim <= len(shape) and math.prod(shape) <= 4096:
         value = np.empty(shape, a.dtype)
         value[...] = a
         return value
@@ -188,11 +188,13 @@ def split(a, indices_or_sections, axis=0):
     a = operand(a)
     axis = single_axis(axis, len(a.shape), "split")
     size = a.shape[axis]
-    if isinstance(indices_or_sections, int | np.integer):
+    if isinstance(indices_or_sections, int | np.integer) and not isinstance(indices_or_sections, bool):
         sections = int(indices_or_sections)
         if sections < 1 or size % sections:
             raise ShapeError(f"split: axis {axis} of size {size} cannot be split into {sections} equal parts")
         cuts = list(range(size // sections, size, size // sections)) if size else [0] * (sections - 1)
+    elif not isinstance(indices_or_sections, list | tuple | np.ndarray):
+        raise DTypeError(f"split: indices_or_sections is {indices_or_sections!r}, expected a number or a list of indices")
     else:
         cuts = [operator.index(cut) for cut in indices_or_sections]
     before = (slice(None),) * axis
@@ -222,10 +224,11 @@ def pad(a, pad_width, mode="constant", constant_values=0):
     a = operand(a)
     n = len(a.shape)
     try:
-        widths = tuple(map(tuple, np.broadcast_to(np.asarray(pad_width), (n, 2)).tolist()))
+        given = np.asarray(pad_width)
+        widths = tuple(map(tuple, np.broadcast_to(given, (n, 2)).tolist()))
     except ValueError:
         raise ShapeError(f"pad: pad_width {pad_width!r} does not give a pair for each of {n} axes") from None
-    if any(not isinstance(w, int) or isinstance(w, bool) for pair in widths for w in pair):
+    if given.dtype.kind not in "iu":
         raise DTypeError(f"pad: pad_width {pad_width!r} is not made of integers")
     if any(w < 0 for pair in widths for w in pair):
         raise ShapeError(f"pad: pad_width {pad_width!r} is negative; slice to make an array smaller")
@@ -233,7 +236,7 @@ def pad(a, pad_width, mode="constant", constant_values=0):
         kind = np.asarray(constant_values).dtype.kind
         if kind not in "iufb" or (kind == "f" and a.dtype.kind != "f"):
             raise DTypeError(f"pad: constant_values is {constant_values!r}, expected numbers of dtype {a.dtype}")
-        return _pad(a, widths, constant_values)
+        return _pad(a, widths, constant_values) if n else a
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ShapeError(f"pad: mode is {mode!r}, expected 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'")
     for axis, (size, pair) in enumerate(zip(a.shape, widths)):

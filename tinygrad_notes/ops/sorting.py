@@ -16,7 +16,7 @@ from tinygrad_notes.ops.indexing import scatter_add, take_along_axis_
 from tinygrad_notes.ops.reduction import kept_axes, mean
 from tinygrad_notes.ops.shape import operand, reshape, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, float32, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, float32, float64, to_array, wrap
 
 
 @op
@@ -103,16 +103,24 @@ def median(a, axis=None, keepdims=False):
 
 
 @op
-def searchsorted(a: Array, v: Array, side="left"):
+def searchsorted_(a: Array, v: Array, side):
+    one_of(side, "side", ("left", "right"))
+    if a.ndim != 1:
+        raise ShapeError(f"a has shape {tuple(a.shape)}, expected (n,), sorted")
+    return np.searchsorted(a, v, side=side)
+
+
+@named
+def searchsorted(a, v, side="left"):
     """Where each element of ``v`` would go into the sorted 1-D ``a``, int64. No gradient flows.
 
     "left": i with a[i-1] < v <= a[i]; "right": a[i-1] <= v < a[i]. An ``a`` that is not sorted gives no error, but
     no meaningful places.
     """
-    one_of(side, "side", ("left", "right"))
-    if a.ndim != 1:
-        raise ShapeError(f"a has shape {tuple(a.shape)}, expected (n,), sorted")
-    return np.searchsorted(a, v, side=side)
+    a = operand(a)
+    if isinstance(v, int | float):  # as exact as a, where a Python number would become float32
+        v = np.asarray(v, a.dtype if a.dtype.kind == "f" or isinstance(v, int) else float64, like=a.data)
+    return searchsorted_(a, v, side)
 
 
 @op
@@ -127,7 +135,7 @@ def nonzero(a: Array):
 
 
 @op
-def _unique(a: Array):
+def unique_(a: Array):
     return tuple(np.unique(a, return_index=True, return_inverse=True, return_counts=True))
 
 
@@ -138,7 +146,7 @@ def unique(a, return_index=False, return_inverse=False, return_counts=False):
     Behind them, as asked for: ``index``, where each first stands in the flattened ``a``; ``inverse``, which of them
     each element is, in the shape of ``a``; ``counts``. Their number depends on the data; no gradient flows.
     """
-    values, index, inverse, counts = _unique(a)
+    values, index, inverse, counts = unique_(a)
     wanted = ((return_index, index), (return_inverse, inverse), (return_counts, counts))
     for (flag, _), name in zip(wanted, ("return_index", "return_inverse", "return_counts")):
         _flag(flag, name)

@@ -1,4 +1,4 @@
-"""Trigonometric and hyperbolic functions, logarithms and powers of other bases, lengths and angles. Operands broadcast."""
+"""Trigonometric and hyperbolic functions, lengths and angles, logarithms and powers of other bases."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _unary() -> list[Sample]:
         sample("hardtanh", distinct(22, 9), label="bounds", min_val=-0.2, max_val=0.3,
                reference=lambda a: np.maximum(np.minimum(a, 0.3), -0.2)),
         sample("softmin", normal(23, 3, 2), label="first axis", axis=0, reference=lambda a: np.exp(-a) / np.exp(-a).sum(0)),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [

@@ -1,4 +1,4 @@
-"""Samples of tile, repeat, meshgrid, rot90, sliding windows, diagonals and triangles. References go element by element."""
+"""Samples of tile, repeat, meshgrid, rot90, sliding windows, diagonals and triangles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _repeats() -> list[Sample]:
         sample("rot90", normal(11, 2, 3, 2)[:, ::-1], label="other axes", call=lambda a: rot90(a, 1, (2, 1)),
                reference=lambda a: np.stack([_turned(1)(m.T).T for m in a])),
         sample("rot90", np.zeros((0, 2)), label="empty", reference=lambda a: np.zeros((2, 0))),
-    ]  # fmt: skip
+    ]
 
 
 def _mesh(indexing):
@@ -67,10 +67,12 @@ def _windows() -> list[Sample]:
                call=lambda a: sliding_window_view(a, 3, -1), reference=lambda a: np.array([moving(r) for r in a])),
         sample("sliding_window_view", normal(4, 4), label="one axis twice", call=lambda a: sliding_window_view(a, (2, 2), (0, 0)),
                reference=lambda a: np.array([[[a[i + j + k] for k in range(2)] for j in range(2)] for i in range(2)])),
+        sample("sliding_window_view", normal(6, 4), label="squared", call=lambda a: sliding_window_view(a, 2) ** 2,
+               reference=lambda a: np.array([a[i : i + 2] ** 2 for i in range(3)])),
         sample("sliding_window_view", normal(5, 1), label="one element", window_shape=1, reference=lambda a: a[:, None]),
         sample("sliding_window_view", np.zeros((0, 3)), label="empty", window_shape=2, axis=1,
                reference=lambda a: np.zeros((0, 2, 2))),
-    ]  # fmt: skip
+    ]
 
 
 def _triangle(keep):
@@ -128,7 +130,7 @@ def _diagonals() -> list[Sample]:
         sample("diag", np.zeros(0), label="empty", reference=lambda a: np.zeros((0, 0))),
         sample("trace", cube, label="batch", axis1=1, axis2=2, reference=lambda a: np.array([m[0, 0] + m[1, 1] for m in a])),
         sample("trace", np.array([[1, 2], [3, 4]]), label="integers", reference=lambda a: np.array(5), order=0),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [*_repeats(), *_windows(), *_diagonals()]

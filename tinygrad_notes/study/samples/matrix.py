@@ -1,4 +1,4 @@
-"""Samples of linear algebra. References are cofactors, elimination-free formulas, or another decomposition of NumPy's."""
+"""Samples of linear algebra. References are cofactors, sums, or another decomposition of NumPy's."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _products() -> list[Sample]:
         sample("bmm", normal(8, 4, 2, 3)[::-2], normal(9, 2, 1, 3).swapaxes(1, 2), label="strided",
                reference=lambda a, b: np.array([x @ y for x, y in zip(a, b)])),
         sample("bmm", np.zeros((0, 2, 3)), np.zeros((0, 3, 1)), label="empty", reference=lambda a, b: np.zeros((0, 2, 1))),
-    ]  # fmt: skip
+    ]
 
 
 def _systems() -> list[Sample]:
@@ -134,7 +134,7 @@ def _systems() -> list[Sample]:
                    reference=lambda x: (np.sign(_det(x)), np.log(np.abs(_det(x))))),
             sample("solve", a, normal(seed + 9, shape[-1], 2), label=label, reference=_solution),
             sample("solve", a, normal(seed + 19, shape[-1]), label=f"{label} one vector", reference=_solution),
-        ]  # fmt: skip
+        ]
     odd = _regular(5, 3, 3)[:, ::-1].T
     return [
         *samples,
@@ -150,7 +150,7 @@ def _systems() -> list[Sample]:
         sample("slogdet", np.zeros((0, 2, 2)), label="empty", call=lambda a: slogdet(a)[1], reference=lambda a: np.zeros(0)),
         sample("solve", np.zeros((0, 2, 2)), np.zeros((0, 2, 1)), label="empty", reference=lambda a, b: b),
         sample("det", np.zeros((0, 0)), label="no rows", reference=lambda a: np.ones(()), order=0),
-    ]  # fmt: skip
+    ]
 
 
 def _decompositions() -> list[Sample]:
@@ -176,7 +176,7 @@ def _decompositions() -> list[Sample]:
         sample("svd", np.array([[-2.0]]), label="one element", call=_svd_squares, reference=_svd_reference),
         sample("svd", np.zeros((0, 2, 3)), label="empty", call=_svd_squares,
                reference=lambda a: (np.zeros((0, 2, 2)), np.zeros((0, 2)), np.zeros((0, 2, 3)))),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [*_products(), *_systems(), *_decompositions()]

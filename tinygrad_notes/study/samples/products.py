@@ -70,24 +70,23 @@ def _products() -> list[Sample]:
         sample("logcumsumexp", normal(11, 5) * 300, label="far apart", axis=0, reference=_running(np.logaddexp, 0)),
         sample("logcumsumexp", normal(12, 3, 1), label="one element", axis=1, reference=lambda a: a),
         sample("logcumsumexp", np.zeros((0, 2)), label="empty", axis=0, reference=lambda a: a),
-    ]  # fmt: skip
+    ]
 
 
 def _questions() -> list[Sample]:
     a = np.array([[0.0, 1.0, np.nan], [0.0, 0.0, 0.0], [2.0, -1.0, 3.0]])
     samples = []
     for name, reference in {"any": np.logical_or, "all": np.logical_and, "count_nonzero": np.add}.items():
-        for axis in (None, 0, -1, (0, 1)):
-            samples.append(
+        samples += [
                 sample(name, a, label=f"axis {axis}", axis=axis, order=0,
                        reference=lambda x, f=reference, axis=axis: f.reduce((x != 0).astype(int if f is np.add else bool), axis=axis))
-            )  # fmt: skip
+            )
         samples += [
             sample(name, np.zeros((2, 0)), label="of nothing", axis=1, order=0,
                    reference=lambda x, name=name: np.full(2, {"any": False, "all": True, "count_nonzero": 0}[name])),
             sample(name, np.array([3, 0, 7])[::2], label="integers, kept", keepdims=True, order=0,
                    reference=lambda x, name=name: np.array([2 if name == "count_nonzero" else True])),
-        ]  # fmt: skip
+        ]
     return samples
 
 

@@ -10,7 +10,7 @@ from tinygrad_notes.study.samples.sample import distinct, sample
 
 HALVES = np.array([-2.5, -1.5, -0.5, -0.25, 0.0, 0.25, 0.5, 1.5, 2.5, np.inf, np.nan])
 ROUNDINGS = {
-    "floor": lambda a: (a // 1.0),
+    "floor": lambda a: a // 1.0,
     "ceil": lambda a: -(-a // 1.0),
     "trunc": lambda a: np.sign(a) * (np.abs(a) // 1.0),
     "round": lambda a: np.vectorize(lambda v: float(round(v)) if math.isfinite(v) else v, otypes=[float])(a),
@@ -27,4 +27,4 @@ SAMPLES = [
            reference=lambda a: np.array([0.13, 3.14, -7.5]), order=0),
     sample("round", np.array([1250.0, -1349.0, 7.0]), label="hundreds", decimals=-2,
            reference=lambda a: np.array([1200.0, -1300.0, 0.0]), order=0),
-]  # fmt: skip
+]

@@ -48,7 +48,7 @@ def _selections() -> list[Sample]:
         sample("segment_sum", normal(3, 8)[::-2], np.array([1, 1, 1, 0]), label="strided", call=lambda v, i: segment_sum(v, i, 2),
                reference=lambda a, i: np.array([a[3], a[0] + a[1] + a[2]])),
         sample("segment_sum", np.zeros((0, 2)), np.zeros(0, int), label="empty", num_segments=3, reference=lambda a, i: np.zeros((3, 2))),
-    ]  # fmt: skip
+    ]
 
 
 def _distance(p):
@@ -84,7 +84,7 @@ def _distances() -> list[Sample]:
         sample("cdist", a[:0], b, label="empty", reference=lambda u, v: np.zeros((0, 4))),
         sample("cdist", a[:1, :1], b[:1, :1], label="one element", reference=lambda u, v: np.abs(u - v)),
         sample("cdist", a, b, label="differences", p=0, reference=lambda u, v: np.full((3, 4), 2.0), order=0),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [*_selections(), *_distances()]

@@ -34,7 +34,11 @@ LINE = np.array([-1.0, 0.5, 0.5, 2.0])
 
 def _sorts() -> list[Sample]:
     samples = []
-    for label, a in {"": distinct(1, 3, 4), "strided": distinct(2, 4, 6)[::2, ::-1], "one element": distinct(3, 2, 1)}.items():
+    for label, a in {
+        "": distinct(1, 3, 4),
+        "strided": distinct(2, 4, 6)[::2, ::-1],
+        "one element": distinct(3, 2, 1),
+    }.items():
         for axis in (-1, 0, None):
             samples += [
                 sample("sort", a, label=f"{label} axis {axis}", axis=axis, reference=_along(sorted, axis)),
@@ -49,7 +53,7 @@ def _sorts() -> list[Sample]:
                    reference=_along(lambda line: sorted(line)[:2], 0)),
             sample("median", a, label=f"{label} of rows", call=lambda x: median(x, 1), reference=_along(_median, 1)),
             sample("median", a, label=f"{label} of all", reference=_along(_median, None)),
-        ]  # fmt: skip
+        ]
     return [
         *samples,
         sample("argsort", TIES, label="ties", reference=_along(_order, 1), order=0),
@@ -67,7 +71,7 @@ def _sorts() -> list[Sample]:
                reference=lambda a: _along(_median, 0)(a)[None]),
         sample("median", np.array([[1.0, np.nan], [2.0, 3.0]]), label="NaN", axis=1, order=0,
                reference=lambda a: np.array([np.nan, 2.5])),
-    ]  # fmt: skip
+    ]
 
 
 def _questions() -> list[Sample]:
@@ -99,7 +103,7 @@ def _questions() -> list[Sample]:
         sample("histogram", distinct(2, 3, 4)[::2, ::-1], np.array([-1.0, 0.0, 0.25, 1.0]), label="edges, density", order=0,
                call=lambda a, e: histogram(a, e, density=True),
                reference=lambda a, e: (np.array([((a >= lo) & (a < hi)).sum() / a.size / (hi - lo) for lo, hi in zip(e, e[1:])]), e)),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [*_sorts(), *_questions()]

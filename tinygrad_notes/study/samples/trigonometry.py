@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from tinygrad_notes.ops import atan2, hypot, logaddexp
 from tinygrad_notes.study.samples.sample import Sample, distinct, normal, positive, sample
 
 # Name: the reference, and a map of small numbers to where the function is smooth.
-UNARY = {
+UNARY: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "tan": (lambda a: np.sin(a) / np.cos(a), lambda a: a),
     "asin": (np.arcsin, np.tanh),
     "acos": (np.arccos, np.tanh),
@@ -72,7 +75,7 @@ def _binary() -> list[Sample]:
         sample("atan2", a, label="with a number", call=lambda x: atan2(x, -0.5), reference=lambda x: np.arctan2(x, -0.5)),
         sample("hypot", a, label="with a number", call=lambda x: hypot(3.0, x), reference=lambda x: np.sqrt(9 + x * x)),
         sample("logaddexp", a, label="with a number", call=lambda x: logaddexp(x, 0.0), reference=lambda x: np.log(1 + np.exp(x))),
-    ]  # fmt: skip
+    ]
 
 
 SAMPLES = [*_unary(), *_binary()]

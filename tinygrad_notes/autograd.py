@@ -21,6 +21,7 @@ from tinygrad_notes.tape import (
     check_finite,
     check_saved,
     check_unwritten,
+    clock,
     enable_grad,
     forward_lines,
     in_mode,
@@ -283,7 +284,8 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
     """Compute a composite (or a checkpoint) again on the tape, and hand ``g`` to its fresh end: the new nodes."""
     op: Any = node.op
     call = node.call
-    if node.stamp < writes.last:
+    written, start = node.stamp < writes.last, next(clock)
+    if written:
         check_unwritten(node, call)
     with enable_grad():
         if op.differentiable:
@@ -302,7 +304,12 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
             if end not in seen:
                 seen.add(end)
                 starts.append(end)
-    return _reached(starts, seen, floor, leaves)
+    fresh = _reached(starts, seen, floor, leaves)
+    if written and not op.differentiable:  # the function of a checkpoint reads what it captured, as it is now
+        for one in fresh:
+            if one.op.keeps:  # type: ignore[union-attr]
+                check_saved(one, node.stamp, start)
+    return fresh
 
 
 def _observed(node: Node, g: Any, create_graph: bool) -> Any:
@@ -348,9 +355,12 @@ def _deposit(node: Node, g: Any, shared: bool, create_graph: bool) -> None:
         return
     with _depositing:
         before = tensor.grad
-        if before is not None and (type(before) is not Tensor or before.shape != node.shape):
+        if before is not None and (
+            type(before) is not Tensor or before.shape != node.shape or before.dtype != node.dtype
+        ):
             raise GradientError(
-                f"backward: grad of a Tensor of shape {node.shape} is {describe_gradient(before)}; set it to None"
+                f"backward: grad of a {node.dtype} Tensor of shape {node.shape} is {describe_gradient(before)}; "
+                "set it to None"
             )
         if create_graph:
             with in_mode(lambda _: RECORD):
@@ -428,7 +438,7 @@ def grad(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> Any:
-    """The gradients of ``outputs`` for ``inputs``; no ``.grad`` is touched.
+    """The gradients of ``outputs`` for ``inputs``; no ``.grad`` is touched, but of what was told to ``retain_grad``.
 
     ``gradients`` are those of the outputs (1 for single elements). A Tensor for one input, a list for a list. An input
     that no path reaches raises GradientError, or gives None with ``allow_unused``.

@@ -268,10 +268,10 @@ def forgive_write(tensor: Tensor, view: Tensor) -> None:
                 writes.joined -= 1
 
 
-def written_since(array: Any, stamp: float) -> str | None:
-    """Where the buffer of ``array`` was written after ``stamp``, if it was."""
+def written_since(array: Any, stamp: float, before: float = math.inf) -> str | None:
+    """Where the buffer of ``array`` was last written, if that was after ``stamp`` (and ``before`` a later time)."""
     write = writes.by_buffer.get(id(owner_of(array)))
-    return write.where() if write is not None and write.tick > stamp else None
+    return write.where() if write is not None and stamp < write.tick < before else None
 
 
 def check_history(node: Node, array: Any, op_name: str) -> None:
@@ -321,21 +321,25 @@ def adopt(tensor: Tensor, node: Node) -> None:
     node.stamp = next(clock)
 
 
-def check_saved(node: Node) -> None:
-    """Refuse what was changed in place after this node kept it: operands, values, captured indices."""
+def check_saved(node: Node, since: float | None = None, before: float = math.inf) -> None:
+    """Refuse what was changed in place after this node kept it: operands, values, captured indices.
+
+    ``since`` and ``before``: other times between which nothing may have been changed, for a node of a replay.
+    """
     joint = node.op.joint  # type: ignore[union-attr]
     for saved in (node.saved,) if joint else node.saved:
-        check_unwritten(node, saved or ())
+        check_unwritten(node, saved or (), since, before)
     for derivative in (node.derivatives,) if joint else node.derivatives:
         for cell in derivative.__closure__ or ():
             with suppress(ValueError):  # the cell of a variable that this call did not set is empty
-                check_unwritten(node, (cell.cell_contents,))
+                check_unwritten(node, (cell.cell_contents,), since, before)
 
 
-def check_unwritten(node: Node, arrays: Iterable[Any]) -> None:
+def check_unwritten(node: Node, arrays: Iterable[Any], since: float | None = None, before: float = math.inf) -> None:
+    since = node.stamp if since is None else since
     for value in arrays:
         for array in value if type(value) is tuple else (value,):
-            where = written_since(array, node.stamp)
+            where = written_since(array, since, before)
             if where:
                 raise GradientError(
                     f"{node.name} kept an array for its gradient that was changed in place at {where}; "

@@ -120,6 +120,15 @@ class Tensor:
         array = self.numpy()
         return np.array(array, dtype=dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """The memory for another library, without a copy; refuses as :meth:`numpy` does."""
+        if self.node is not None:
+            raise GradientError("dlpack: this Tensor requires a gradient, which no other library follows; use t.detach()")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()
+
     def __float__(self) -> float:
         return float(self.item())
 

@@ -164,6 +164,7 @@ def test_a_loader_resumes_in_mid_epoch_with_a_sampler_that_has_a_state(batched):
         (lambda: WeightedRandomSampler([0.0, 0], 1), ShapeError, "add up to 0"),
         (lambda: WeightedRandomSampler([1.0, 0], 2, replacement=False), ShapeError, "only 1 weights"),
         (lambda: BalancedSampler([0.5, 1.0]), ShapeError, "labels are float32"),
+        (lambda: WeightedRandomSampler(["a"], 1), DTypeError, "WeightedRandomSampler: weights: "),
         (lambda: BatchSampler(5, 2), DTypeError, "sampler is int"),
         (lambda: BatchSampler([5], 0), ShapeError, "batch_size is 0"),
         (lambda: BucketBatchSampler([[1]], 2), ShapeError, "lengths are int64"),

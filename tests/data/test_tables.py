@@ -66,7 +66,7 @@ def test_the_seed_decides_the_parts():
         ({"test": 1}, ShapeError, "wine: test is 1"),
         ({"seed": -1}, ShapeError, "wine: seed is -1"),
         ({"dtype": "int64"}, ShapeError, "wine: dtype is 'int64'"),
-        ({"dtype": "x"}, DTypeError, "dtype is 'x'"),
+        ({"dtype": "x"}, DTypeError, "wine: dtype is 'x'"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, message):

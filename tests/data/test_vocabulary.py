@@ -105,6 +105,8 @@ def test_damaged_files_are_refused(tmp_path, change):
         (lambda: CharacterVocabulary("a").encode(["a"]), DTypeError, "text is list"),
         (lambda: CharacterVocabulary("a").decode([2]), IndexError, "2 is out of range for a vocabulary of 2"),
         (lambda: CharacterVocabulary("a").decode([-1]), IndexError, "-1 is out of range"),
+        (lambda: CharacterVocabulary("a").decode(3), DTypeError, "numbers are 3"),
+        (lambda: CharacterVocabulary("a").decode(["x"]), DTypeError, "CharacterVocabulary: "),
         (lambda: CharacterVocabulary("a").decode([0.5]), DTypeError, "numbers are float32"),
         (lambda: CharacterVocabulary("a").decode([[0]]), ShapeError, r"shape \(1, 1\)"),
     ],

@@ -41,7 +41,7 @@ class TensorDataset(Dataset):
     def __init__(self, *tensors: Any):
         if not tensors:
             raise ShapeError("TensorDataset: no array was given")
-        self.tensors = tuple(wrap(_array(t, f"TensorDataset: array {i}")) for i, t in enumerate(tensors))
+        self.tensors = tuple(wrap(array_of(t, f"TensorDataset: array {i}")) for i, t in enumerate(tensors))
         lengths = [t.shape[0] if t.ndim else None for t in self.tensors]
         if None in lengths or len(set(lengths)) > 1:
             raise ShapeError(
@@ -139,7 +139,7 @@ def as_batch(dataset: Any, indices: np.ndarray, collate_fn: Callable[[list], Any
     return take(dataset, indices) if collate_fn is None else collate_fn(items_at(dataset, indices))
 
 
-def _array(value: Any, what: str) -> Any:
+def array_of(value: Any, what: str) -> Any:
     try:
         return to_array(value)
     except (ShapeError, DTypeError) as error:
@@ -191,7 +191,7 @@ def _collated(items: Sequence[Any], where: str) -> Any:
             f"collate: {where} is {type(first).__name__}, expected arrays, numbers, strings, tuples or dicts; "
             "pass a collate_fn"
         )
-    arrays = [_array(item, f"collate: {where}") for item in items]
+    arrays = [array_of(item, f"collate: {where}") for item in items]
     shapes = sorted({tuple(a.shape) for a in arrays})
     if len(shapes) > 1:
         raise ShapeError(f"collate: {where} has shapes {shapes[0]} and {shapes[1]}; pass a collate_fn that pads them")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.data.dataset import as_generator
+from tinygrad_notes.data.dataset import array_of, as_generator
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.tensor import to_array, to_numpy
+from tinygrad_notes.tensor import to_numpy
 
 
 class Sampler:
@@ -113,7 +113,7 @@ class WeightedRandomSampler(Sampler):
     ):
         super().__init__(generator)
         self.num_samples = count(num_samples, "WeightedRandomSampler: num_samples", 0)
-        self.weights = np.asarray(to_numpy(to_array(weights)), np.float64)
+        self.weights = np.asarray(to_numpy(array_of(weights, "WeightedRandomSampler: weights")), np.float64)
         self.replacement = replacement
         if self.weights.ndim != 1 or not np.isfinite(self.weights).all() or (self.weights < 0).any():
             raise ShapeError("WeightedRandomSampler: weights must be one row of finite numbers of at least 0")
@@ -145,7 +145,7 @@ class BalancedSampler(Sampler):
 
     def __init__(self, labels: Any, num_samples: int | None = None, generator: np.random.Generator | int | None = None):
         super().__init__(generator)
-        array = np.asarray(to_numpy(to_array(labels)))
+        array = np.asarray(to_numpy(array_of(labels, "BalancedSampler: labels")))
         if array.ndim != 1 or array.dtype.kind not in "iub" or not len(array):
             raise ShapeError(
                 f"BalancedSampler: labels are {array.dtype} of shape {array.shape}, expected integers in one row"
@@ -209,7 +209,7 @@ class BucketBatchSampler(Sampler):
         generator: np.random.Generator | int | None = None,
     ):
         super().__init__(generator)
-        self.lengths = np.asarray(to_numpy(to_array(lengths)))
+        self.lengths = np.asarray(to_numpy(array_of(lengths, "BucketBatchSampler: lengths")))
         if self.lengths.ndim != 1 or self.lengths.dtype.kind not in "iub":
             raise ShapeError(
                 f"BucketBatchSampler: lengths are {self.lengths.dtype} of shape {self.lengths.shape}, expected "

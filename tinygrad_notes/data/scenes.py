@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.data.dataset import TensorDataset, as_generator
+from tinygrad_notes.data.dataset import TensorDataset, array_of, as_generator
 from tinygrad_notes.data.digits import digits
 from tinygrad_notes.data.transforms import resize
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.tensor import to_array, to_numpy
+from tinygrad_notes.tensor import to_numpy
 
 NONE = -1  # in boxes and labels, where a scene has fewer digits than another
 TRIES = 100
@@ -87,7 +87,7 @@ def compose(
 
     ShapeError when ``least`` images do not fit in ``TRIES`` attempts.
     """
-    array, classes = _batch(images, "compose"), to_numpy(to_array(labels))
+    array, classes = _batch(images, "compose"), to_numpy(array_of(labels, "compose: labels"))
     number, size = count(number, "compose: number"), count(size, "compose: size")
     least, most = count(least, "compose: least"), count(most, "compose: most")
     smallest, largest = (count(side, "compose: a side") for side in sides)
@@ -162,7 +162,7 @@ def clips(
       a frame will have moved in the next; 0 where the pixel is empty;
     - the label.
     """
-    array, classes = _batch(images, "clips"), to_numpy(to_array(labels))
+    array, classes = _batch(images, "clips"), to_numpy(array_of(labels, "clips: labels"))
     number, frames, size = count(number, "clips: number"), count(frames, "clips: frames", 2), count(size, "clips: size")
     speed = count(speed, "clips: speed")
     n, channels, height, width = array.shape
@@ -199,7 +199,7 @@ def _path(start: int, step: int, room: int, frames: int) -> list[int]:
 
 
 def _batch(images: Any, name: str) -> np.ndarray:
-    array = to_numpy(to_array(images))
+    array = to_numpy(array_of(images, f"{name}: images"))
     if array.ndim != 4:
         raise ShapeError(f"{name}: images have shape {array.shape}, expected (batch, channels, height, width)")
     if array.dtype.kind != "f":

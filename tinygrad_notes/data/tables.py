@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_notes.data.dataset import TensorDataset
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.lazy import load
 from tinygrad_notes.ops.arguments import count, number
 from tinygrad_notes.tensor import as_dtype
@@ -63,7 +63,10 @@ def _table(name: str, test: float, seed: int, standardise: bool, dtype: str) -> 
     if not 0 < number(test, f"{name}: test") < 1:
         raise ShapeError(f"{name}: test is {test!r}, expected a part between 0 and 1")
     count(seed, f"{name}: seed", 0)
-    floating = as_dtype(dtype)
+    try:
+        floating = as_dtype(dtype)
+    except DTypeError as error:
+        raise DTypeError(f"{name}: {error}") from None
     if floating.kind != "f":
         raise ShapeError(f"{name}: dtype is {dtype!r}, expected a floating one")
     options = {"scaled": not standardise} if name == "diabetes" else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
     return rows.astype(images.dtype) @ images @ columns.astype(images.dtype).T
 
 
+@functools.lru_cache(maxsize=64)
 def _interpolation(size: int, target_size: int) -> np.ndarray:
     """The (target_size, size) matrix whose rows hold the two weights of each target pixel."""
     target = np.arange(target_size)

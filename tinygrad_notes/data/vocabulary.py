@@ -11,9 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_notes.data.dataset import array_of
 from tinygrad_notes.errors import DataError, DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.tensor import to_array, to_numpy
+from tinygrad_notes.tensor import to_numpy
 
 
 class Vocabulary:
@@ -153,7 +154,9 @@ class WordVocabulary(Vocabulary):
 
 def integers(numbers: Any, name: str) -> np.ndarray:
     """Token numbers from an array, a Tensor or a list, in one row."""
-    array = to_numpy(to_array(numbers)) if len(numbers) else np.zeros(0, np.int64)
+    if not hasattr(numbers, "__len__"):
+        raise DTypeError(f"{name}: numbers are {numbers!r:.60}, expected a row of integers")
+    array = to_numpy(array_of(numbers, name)) if len(numbers) else np.zeros(0, np.int64)
     if array.ndim != 1:
         raise ShapeError(f"{name}: numbers have shape {array.shape}, expected one row")
     if array.dtype.kind not in "iu":

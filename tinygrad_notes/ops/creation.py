@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.errors import DeviceError, DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import count, number
-from tinygrad_notes.tensor import Tensor, as_dtype, float32, to_array, to_device, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, cuda_array_module, float32, to_array, to_device, wrap
+
+CPU, CUDA = 1, 2  # DLPack's kinds of device
 
 
 @named
@@ -140,3 +142,17 @@ def empty(shape: Any, dtype: Any = float32, device: str | None = None, requires_
 def empty_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Memory with the shape, dtype and device of ``x``, whose values are whatever was there."""
     return _made(np.empty_like(_array(x), dtype=dtype and as_dtype(dtype)), None, requires_grad)
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A Tensor on the memory of another library's array, without a copy: anything that speaks DLPack, on its device."""
+    if not hasattr(x, "__dlpack__"):
+        raise DTypeError(f"from_dlpack: x is {type(x).__name__}, which does not speak DLPack")
+    kind = int(x.__dlpack_device__()[0])
+    if kind not in (CPU, CUDA):
+        raise DeviceError(f"from_dlpack: x lives on a device of DLPack's kind {kind}, expected {CPU} (cpu) or {CUDA} (cuda)")
+    try:
+        array = np.from_dlpack(x) if kind == CPU else cuda_array_module().from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise DTypeError(f"from_dlpack: {error}") from error
+    return wrap(to_array(array))

@@ -266,14 +266,15 @@ def svd_(a: Array, full_matrices):
 def svd(a, full_matrices=True):
     """A = U diag(s) Vᵀ: (U, s, Vᵀ) of a (..., n, m).
 
-    U (..., n, n), s (..., k) descending, Vᵀ (..., m, m), k = min(n, m). ``full_matrices=False``: U (..., n, k), Vᵀ (..., k, m). Signs of singular vectors are LAPACK's choice, on which no
-    result should depend. Gradient: Townsend 2016, eq. 3, with
+    U (..., n, n), s (..., k) descending, Vᵀ (..., m, m), k = min(n, m). ``full_matrices=False``: U (..., n, k),
+    Vᵀ (..., k, m). Signs of singular vectors are LAPACK's choice, on which no result should depend. Gradient: Townsend
+    2016, with
 
         (X s[j] + s[i] Y) / (s[j]² - s[i]²)  as  ((X + Y) / (s[j] - s[i]) + (X - Y) / (s[j] + s[i])) / 2.
 
     GradientError where it does not exist: for vectors of equal singular values, of zero ones where their plane is not
     fixed, and for the columns of U and V that only ``full_matrices`` has. A singular value of 0 itself has the
-    subgradient 0. Second derivatives raise it wherever singular values are equal.
+    subgradient 0. Second derivatives raise it wherever singular values are equal, if the gradient varies there.
     """
     return svd_(a, bool(full_matrices))
 

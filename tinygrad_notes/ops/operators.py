@@ -111,7 +111,8 @@ METHODS: dict[str, Callable[..., Any]] = {
         (reduction, "argmax argmin cumsum logsumexp max mean min norm std sum var"),
         (shape, "broadcast_to expand_dims flatten flip moveaxis roll split squeeze swapaxes unstack"),
         (linalg, "matmul"),
-        (trigonometry, "acos acosh asin asinh atan atan2 atanh cosh exp2 hypot log10 log2 logaddexp reciprocal sinh tan"),
+        (trigonometry, "acos acosh asin asinh atan atan2 atanh cosh exp2 hypot log10 log2 logaddexp reciprocal sinh "
+                       "tan"),
         (rounding, "ceil floor round trunc"),
         (products, "cumprod logcumsumexp prod"),
         (counting, "all any count_nonzero"),
@@ -304,5 +305,5 @@ def _without_gradient(function: Callable[..., Any], arguments: Any, options: Any
     return function(*map(plain, arguments), **{key: plain(value) for key, value in options.items()})
 
 
-Tensor.__array_ufunc__ = _array_ufunc
-Tensor.__array_function__ = _array_function
+for _name, _op in {"__array_ufunc__": _array_ufunc, "__array_function__": _array_function}.items():
+    setattr(Tensor, _name, _op)

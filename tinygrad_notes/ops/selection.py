@@ -74,7 +74,8 @@ def gather(a, axis, indices):
 def masked_fill(a, mask, value):
     """``value``, one number, where the boolean ``mask`` is true, else a; they broadcast.
 
-    No gradient flows where it is filled. ``value`` may be a Tensor of one element, which gets the gradient of the places it fills.
+    No gradient flows to a where it is filled. ``value`` may be a Tensor of one element, which gets the gradients of the
+    places it fills.
     """
     a, mask = operand(a), to_array(mask)
     if mask.dtype.kind != "b":

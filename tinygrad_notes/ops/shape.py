@@ -230,7 +230,7 @@ def pad(a, pad_width, mode="constant", constant_values=0):
         raise ShapeError(f"pad: pad_width {pad_width!r} does not give a pair for each of {n} axes") from None
     if given.dtype.kind not in "iu":
         raise DTypeError(f"pad: pad_width {pad_width!r} is not made of integers")
-    if any(w < 0 for pair in widths for w in pair):
+    if given.size and given.min() < 0:
         raise ShapeError(f"pad: pad_width {pad_width!r} is negative; slice to make an array smaller")
     if mode == "constant":
         kind = np.asarray(constant_values).dtype.kind

@@ -55,9 +55,17 @@ def _unary() -> list[Sample]:
         sample("mish", far, label="far out", reference=lambda a: a * np.tanh(np.logaddexp(0, a))),
         sample("elu", distinct(20, 6), label="alpha", alpha=0.4, reference=lambda a: _elu(a, 0.4)),
         sample("celu", distinct(21, 6), label="alpha", alpha=0.4, reference=lambda a: 0.4 * _elu(a / 0.4)),
-        sample("hardtanh", distinct(22, 9), label="bounds", min_val=-0.2, max_val=0.3,
-               reference=lambda a: np.maximum(np.minimum(a, 0.3), -0.2)),
-        sample("softmin", normal(23, 3, 2), label="first axis", axis=0, reference=lambda a: np.exp(-a) / np.exp(-a).sum(0)),
+        sample(
+            "hardtanh",
+            distinct(22, 9),
+            label="bounds",
+            min_val=-0.2,
+            max_val=0.3,
+            reference=lambda a: np.maximum(np.minimum(a, 0.3), -0.2),
+        ),
+        sample(
+            "softmin", normal(23, 3, 2), label="first axis", axis=0, reference=lambda a: np.exp(-a) / np.exp(-a).sum(0)
+        ),
     ]
 
 

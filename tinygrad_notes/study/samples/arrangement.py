@@ -18,22 +18,58 @@ def _repeats() -> list[Sample]:
         sample("tile", x, label="none", repetitions=(0, 1), reference=lambda a: a[:0]),
         sample("tile", x[:0], label="empty", repetitions=2, reference=lambda a: np.zeros((0, 6))),
         sample("tile", normal(3, 1), label="one element", repetitions=1, reference=lambda a: a),
-        sample("repeat", x, label="flattened", repeats=2, reference=lambda a: np.array([v for v in a.flat for _ in "ab"])),
-        sample("repeat", x, label="rows", repeats=3, axis=0, reference=lambda a: np.array([r for r in a for _ in "abc"])),
-        sample("repeat", odd, label="strided", repeats=2, axis=-1, reference=lambda a: np.stack([a, a], 2).reshape(2, 6)),
-        sample("repeat", x, label="each its own", call=lambda a: repeat(a, np.array([2, 0, 1]), 1), reference=lambda a: a[:, [0, 0, 2]]),
+        sample(
+            "repeat", x, label="flattened", repeats=2, reference=lambda a: np.array([v for v in a.flat for _ in "ab"])
+        ),
+        sample(
+            "repeat", x, label="rows", repeats=3, axis=0, reference=lambda a: np.array([r for r in a for _ in "abc"])
+        ),
+        sample(
+            "repeat", odd, label="strided", repeats=2, axis=-1, reference=lambda a: np.stack([a, a], 2).reshape(2, 6)
+        ),
+        sample(
+            "repeat",
+            x,
+            label="each its own",
+            call=lambda a: repeat(a, np.array([2, 0, 1]), 1),
+            reference=lambda a: a[:, [0, 0, 2]],
+        ),
         sample("repeat", x, np.array([1, 2]), label="by an operand", axis=0, reference=lambda a, n: a[[0, 1, 1]]),
         sample("repeat", normal(4, 1), label="one element, no times", repeats=0, reference=lambda a: a[:0]),
         sample("repeat", x[:0], label="empty", repeats=2, axis=0, reference=lambda a: a),
-        *(sample("meshgrid", normal(5, 2), normal(6, 6)[::-2], label=indexing, indexing=indexing, reference=_mesh(indexing))
-          for indexing in ("xy", "ij")),
-        sample("meshgrid", normal(7, 2), normal(8, 1), np.array(0.5), label="three", indexing="ij",
-               reference=lambda a, b, c: (np.stack([a], 1)[..., None], np.full((2, 1, 1), b[0]), np.full((2, 1, 1), c))),
+        *(
+            sample(
+                "meshgrid",
+                normal(5, 2),
+                normal(6, 6)[::-2],
+                label=indexing,
+                indexing=indexing,
+                reference=_mesh(indexing),
+            )
+            for indexing in ("xy", "ij")
+        ),
+        sample(
+            "meshgrid",
+            normal(7, 2),
+            normal(8, 1),
+            np.array(0.5),
+            label="three",
+            indexing="ij",
+            reference=lambda a, b, c: (np.stack([a], 1)[..., None], np.full((2, 1, 1), b[0]), np.full((2, 1, 1), c)),
+        ),
         sample("meshgrid", normal(9, 3), label="one", call=lambda a: meshgrid(a), reference=lambda a: (a,)),
         sample("meshgrid", normal(9, 3), np.zeros(0), label="empty", reference=lambda a, b: (np.zeros((0, 3)),) * 2),
-        *(sample("rot90", normal(10, 2, 3), label=f"{k} times", k=k, reference=_turned(k)) for k in (0, 1, 2, 3, -1, 5)),
-        sample("rot90", normal(11, 2, 3, 2)[:, ::-1], label="other axes", call=lambda a: rot90(a, 1, (2, 1)),
-               reference=lambda a: np.stack([_turned(1)(m.T).T for m in a])),
+        *(
+            sample("rot90", normal(10, 2, 3), label=f"{k} times", k=k, reference=_turned(k))
+            for k in (0, 1, 2, 3, -1, 5)
+        ),
+        sample(
+            "rot90",
+            normal(11, 2, 3, 2)[:, ::-1],
+            label="other axes",
+            call=lambda a: rot90(a, 1, (2, 1)),
+            reference=lambda a: np.stack([_turned(1)(m.T).T for m in a]),
+        ),
         sample("rot90", np.zeros((0, 2)), label="empty", reference=lambda a: np.zeros((2, 0))),
     ]
 
@@ -61,17 +97,45 @@ def _windows() -> list[Sample]:
 
     return [
         sample("sliding_window_view", normal(1, 6), label="line", window_shape=3, reference=moving),
-        sample("sliding_window_view", normal(2, 3, 4), label="plane", window_shape=(2, 3),
-               reference=lambda a: np.array([[a[i : i + 2, j : j + 3] for j in range(2)] for i in range(2)])),
-        sample("sliding_window_view", normal(3, 2, 10)[:, ::-2], label="last axis, strided",
-               call=lambda a: sliding_window_view(a, 3, -1), reference=lambda a: np.array([moving(r) for r in a])),
-        sample("sliding_window_view", normal(4, 4), label="one axis twice", call=lambda a: sliding_window_view(a, (2, 2), (0, 0)),
-               reference=lambda a: np.array([[[a[i + j + k] for k in range(2)] for j in range(2)] for i in range(2)])),
-        sample("sliding_window_view", normal(6, 4), label="squared", call=lambda a: sliding_window_view(a, 2) ** 2,
-               reference=lambda a: np.array([a[i : i + 2] ** 2 for i in range(3)])),
-        sample("sliding_window_view", normal(5, 1), label="one element", window_shape=1, reference=lambda a: a[:, None]),
-        sample("sliding_window_view", np.zeros((0, 3)), label="empty", window_shape=2, axis=1,
-               reference=lambda a: np.zeros((0, 2, 2))),
+        sample(
+            "sliding_window_view",
+            normal(2, 3, 4),
+            label="plane",
+            window_shape=(2, 3),
+            reference=lambda a: np.array([[a[i : i + 2, j : j + 3] for j in range(2)] for i in range(2)]),
+        ),
+        sample(
+            "sliding_window_view",
+            normal(3, 2, 10)[:, ::-2],
+            label="last axis, strided",
+            call=lambda a: sliding_window_view(a, 3, -1),
+            reference=lambda a: np.array([moving(r) for r in a]),
+        ),
+        sample(
+            "sliding_window_view",
+            normal(4, 4),
+            label="one axis twice",
+            call=lambda a: sliding_window_view(a, (2, 2), (0, 0)),
+            reference=lambda a: np.array([[[a[i + j + k] for k in range(2)] for j in range(2)] for i in range(2)]),
+        ),
+        sample(
+            "sliding_window_view",
+            normal(6, 4),
+            label="squared",
+            call=lambda a: sliding_window_view(a, 2) ** 2,
+            reference=lambda a: np.array([a[i : i + 2] ** 2 for i in range(3)]),
+        ),
+        sample(
+            "sliding_window_view", normal(5, 1), label="one element", window_shape=1, reference=lambda a: a[:, None]
+        ),
+        sample(
+            "sliding_window_view",
+            np.zeros((0, 3)),
+            label="empty",
+            window_shape=2,
+            axis=1,
+            reference=lambda a: np.zeros((0, 2, 2)),
+        ),
     ]
 
 
@@ -122,13 +186,28 @@ def _diagonals() -> list[Sample]:
         sample("triu", cube[:, :, ::-1], label="batch, strided", reference=_triangle(lambda i, j: j >= i)),
         sample("tril", np.zeros((0, 3)), label="empty", reference=lambda a: a),
         sample("triu", normal(4, 1, 1), label="one element", reference=lambda a: a),
-        sample("diagonal", cube, label="other axes", offset=1, axis1=2, axis2=0,
-               reference=lambda a: np.array([[a[i + 1, j, i] for i in range(2)] for j in range(2)])),
-        sample("diagonal", cube[::2, :, ::-1], label="batch, strided", axis1=-2, axis2=-1,
-               reference=lambda a: np.array([[m[0, 0], m[1, 1]] for m in a])),
+        sample(
+            "diagonal",
+            cube,
+            label="other axes",
+            offset=1,
+            axis1=2,
+            axis2=0,
+            reference=lambda a: np.array([[a[i + 1, j, i] for i in range(2)] for j in range(2)]),
+        ),
+        sample(
+            "diagonal",
+            cube[::2, :, ::-1],
+            label="batch, strided",
+            axis1=-2,
+            axis2=-1,
+            reference=lambda a: np.array([[m[0, 0], m[1, 1]] for m in a]),
+        ),
         sample("diagonal", np.zeros((0, 3)), label="empty", reference=lambda a: np.zeros(0)),
         sample("diag", np.zeros(0), label="empty", reference=lambda a: np.zeros((0, 0))),
-        sample("trace", cube, label="batch", axis1=1, axis2=2, reference=lambda a: np.array([m[0, 0] + m[1, 1] for m in a])),
+        sample(
+            "trace", cube, label="batch", axis1=1, axis2=2, reference=lambda a: np.array([m[0, 0] + m[1, 1] for m in a])
+        ),
         sample("trace", np.array([[1, 2], [3, 4]]), label="integers", reference=lambda a: np.array(5), order=0),
     ]
 

@@ -115,10 +115,22 @@ def _products() -> list[Sample]:
         sample("outer", normal(1, 3), normal(2, 2), reference=lambda a, b: a[:, None] * b),
         sample("outer", normal(3, 6)[::-2], normal(4, 1), label="strided", reference=lambda a, b: a[:, None] * b),
         sample("outer", np.zeros(0), normal(5, 2), label="empty", reference=lambda a, b: np.zeros((0, 2))),
-        sample("bmm", normal(6, 2, 2, 3), normal(7, 2, 3, 2), reference=lambda a, b: np.array([x @ y for x, y in zip(a, b)])),
-        sample("bmm", normal(8, 4, 2, 3)[::-2], normal(9, 2, 1, 3).swapaxes(1, 2), label="strided",
-               reference=lambda a, b: np.array([x @ y for x, y in zip(a, b)])),
-        sample("bmm", np.zeros((0, 2, 3)), np.zeros((0, 3, 1)), label="empty", reference=lambda a, b: np.zeros((0, 2, 1))),
+        sample(
+            "bmm",
+            normal(6, 2, 2, 3),
+            normal(7, 2, 3, 2),
+            reference=lambda a, b: np.array([x @ y for x, y in zip(a, b)]),
+        ),
+        sample(
+            "bmm",
+            normal(8, 4, 2, 3)[::-2],
+            normal(9, 2, 1, 3).swapaxes(1, 2),
+            label="strided",
+            reference=lambda a, b: np.array([x @ y for x, y in zip(a, b)]),
+        ),
+        sample(
+            "bmm", np.zeros((0, 2, 3)), np.zeros((0, 3, 1)), label="empty", reference=lambda a, b: np.zeros((0, 2, 1))
+        ),
     ]
 
 
@@ -130,8 +142,12 @@ def _systems() -> list[Sample]:
         samples += [
             sample("inv", a, label=label, reference=_inverse),
             sample("det", a, label=label, reference=_det),
-            sample("slogdet", a * np.where(np.arange(shape[-1]) == 0, -1, 1), label=label,
-                   reference=lambda x: (np.sign(_det(x)), np.log(np.abs(_det(x))))),
+            sample(
+                "slogdet",
+                a * np.where(np.arange(shape[-1]) == 0, -1, 1),
+                label=label,
+                reference=lambda x: (np.sign(_det(x)), np.log(np.abs(_det(x)))),
+            ),
             sample("solve", a, normal(seed + 9, shape[-1], 2), label=label, reference=_solution),
             sample("solve", a, normal(seed + 19, shape[-1]), label=f"{label} one vector", reference=_solution),
         ]
@@ -140,14 +156,20 @@ def _systems() -> list[Sample]:
         *samples,
         sample("inv", odd, label="strided", reference=_inverse),
         sample("det", odd, label="strided", reference=_det),
-        sample("slogdet", odd, label="strided", call=lambda a: slogdet(a)[1], reference=lambda a: np.log(np.abs(_det(a)))),
+        sample(
+            "slogdet", odd, label="strided", call=lambda a: slogdet(a)[1], reference=lambda a: np.log(np.abs(_det(a)))
+        ),
         sample("solve", odd, normal(6, 4, 3).T[:, ::-2], label="strided", reference=_solution),
-        sample("solve", _regular(7, 2, 1, 2, 2), normal(8, 3, 2, 1), label="broadcast", call=solve, reference=_solution),
+        sample(
+            "solve", _regular(7, 2, 1, 2, 2), normal(8, 3, 2, 1), label="broadcast", call=solve, reference=_solution
+        ),
         sample("det", _singular(9, 3, 2), label="singular", reference=_det, order=1),
         sample("det", np.zeros((2, 2)), label="zeros", reference=_det, order=1),
         sample("inv", np.zeros((0, 2, 2)), label="empty", reference=lambda a: a),
         sample("det", np.zeros((0, 2, 2)), label="empty", reference=lambda a: np.zeros(0)),
-        sample("slogdet", np.zeros((0, 2, 2)), label="empty", call=lambda a: slogdet(a)[1], reference=lambda a: np.zeros(0)),
+        sample(
+            "slogdet", np.zeros((0, 2, 2)), label="empty", call=lambda a: slogdet(a)[1], reference=lambda a: np.zeros(0)
+        ),
         sample("solve", np.zeros((0, 2, 2)), np.zeros((0, 2, 1)), label="empty", reference=lambda a, b: b),
         sample("det", np.zeros((0, 0)), label="no rows", reference=lambda a: np.ones(()), order=0),
     ]
@@ -163,19 +185,35 @@ def _decompositions() -> list[Sample]:
         sample("eigh", normal(5, 3, 3), call=_eigh_squares, reference=_eigen),
         sample("eigh", normal(6, 2, 2, 2)[:, ::-1], label="batch, strided", call=_eigh_squares, reference=_eigen),
         sample("eigh", normal(7, 3, 3), label="exponential", call=_eigh_function, reference=_exponential),
-        sample("eigh", np.eye(3) * 0.5, label="values of equal ones", call=lambda a: eigh(a)[0].sum(), reference=np.trace, order=1),
+        sample(
+            "eigh",
+            np.eye(3) * 0.5,
+            label="values of equal ones",
+            call=lambda a: eigh(a)[0].sum(),
+            reference=np.trace,
+            order=1,
+        ),
         sample("eigh", np.array([[-2.0]]), label="one element", call=_eigh_squares, reference=_eigen),
-        sample("eigh", np.zeros((0, 2, 2)), label="empty", call=_eigh_squares, reference=lambda a: (np.zeros((0, 2)), a)),
+        sample(
+            "eigh", np.zeros((0, 2, 2)), label="empty", call=_eigh_squares, reference=lambda a: (np.zeros((0, 2)), a)
+        ),
         sample("svd", normal(8, 3, 3), call=_svd_squares, reference=_svd_reference),
         sample("svd", tall, label="tall", call=_svd_squares, reference=_svd_reference),
         sample("svd", wide[:, ::-1], label="wide, strided", call=_svd_squares, reference=_svd_reference),
         sample("svd", normal(9, 2, 2, 3), label="batch", call=_svd_squares, reference=_svd_reference),
         sample("svd", tall, label="polar", call=_polar, reference=_polar_reference),
-        sample("svd", np.eye(3) * 2, label="polar of equal values", call=_polar, reference=lambda a: np.eye(3), order=1),
+        sample(
+            "svd", np.eye(3) * 2, label="polar of equal values", call=_polar, reference=lambda a: np.eye(3), order=1
+        ),
         sample("svd", tall, label="full", call=lambda a: svd(a)[1], reference=lambda a: _svd_reference(a)[1]),
         sample("svd", np.array([[-2.0]]), label="one element", call=_svd_squares, reference=_svd_reference),
-        sample("svd", np.zeros((0, 2, 3)), label="empty", call=_svd_squares,
-               reference=lambda a: (np.zeros((0, 2, 2)), np.zeros((0, 2)), np.zeros((0, 2, 3)))),
+        sample(
+            "svd",
+            np.zeros((0, 2, 3)),
+            label="empty",
+            call=_svd_squares,
+            reference=lambda a: (np.zeros((0, 2, 2)), np.zeros((0, 2)), np.zeros((0, 2, 3))),
+        ),
     ]
 
 

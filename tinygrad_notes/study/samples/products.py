@@ -59,33 +59,53 @@ def _products() -> list[Sample]:
         sample("prod", np.array(1.5), label="no axes", reference=lambda a: a),
         sample("prod", np.zeros((2, 0)), label="over nothing", axis=1, reference=lambda a: np.ones(2)),
         sample("prod", np.zeros((0, 2)), label="empty", axis=1, reference=lambda a: np.ones(0)),
-        sample("prod", np.array([[2, 3], [4, 0]]), label="integers", axis=1, reference=lambda a: np.array([6, 0]), order=0),
+        sample(
+            "prod", np.array([[2, 3], [4, 0]]), label="integers", axis=1, reference=lambda a: np.array([6, 0]), order=0
+        ),
         sample("cumprod", normal(5, 2, 3), label="flattened", reference=_running(np.multiply, None)),
         sample("cumprod", normal(6, 6, 2), label="first axis", axis=0, reference=_running(np.multiply, 0)),
         sample("cumprod", normal(7, 4, 7)[::2, ::-1], label="strided", axis=-1, reference=_running(np.multiply, 1)),
         sample("cumprod", normal(8, 1), label="one element", axis=0, reference=lambda a: a),
         sample("cumprod", np.zeros((0, 2)), label="empty", axis=0, reference=lambda a: a),
         sample("logcumsumexp", normal(9, 2, 5), axis=1, reference=_running(np.logaddexp, 1)),
-        sample("logcumsumexp", normal(10, 6, 4)[::2, ::-1], label="strided", axis=0, reference=_running(np.logaddexp, 0)),
+        sample(
+            "logcumsumexp", normal(10, 6, 4)[::2, ::-1], label="strided", axis=0, reference=_running(np.logaddexp, 0)
+        ),
         sample("logcumsumexp", normal(11, 5) * 300, label="far apart", axis=0, reference=_running(np.logaddexp, 0)),
         sample("logcumsumexp", normal(12, 3, 1), label="one element", axis=1, reference=lambda a: a),
         sample("logcumsumexp", np.zeros((0, 2)), label="empty", axis=0, reference=lambda a: a),
     ]
 
 
+def _folded(function, dtype, axis):
+    return lambda x: function.reduce((x != 0).astype(dtype), axis=axis)
+
+
 def _questions() -> list[Sample]:
     a = np.array([[0.0, 1.0, np.nan], [0.0, 0.0, 0.0], [2.0, -1.0, 3.0]])
     samples = []
-    for name, reference in {"any": np.logical_or, "all": np.logical_and, "count_nonzero": np.add}.items():
+    for name, function, dtype, nothing, two in (
+        ("any", np.logical_or, bool, False, True),
+        ("all", np.logical_and, bool, True, True),
+        ("count_nonzero", np.add, int, 0, 2),
+    ):
         samples += [
-                sample(name, a, label=f"axis {axis}", axis=axis, order=0,
-                       reference=lambda x, f=reference, axis=axis: f.reduce((x != 0).astype(int if f is np.add else bool), axis=axis))
-            )
+            sample(name, a, label=f"axis {axis}", axis=axis, order=0, reference=_folded(function, dtype, axis))
+            for axis in (None, 0, -1, (0, 1))
+        ]
+        empty, kept = np.full(2, nothing), np.array([two])
         samples += [
-            sample(name, np.zeros((2, 0)), label="of nothing", axis=1, order=0,
-                   reference=lambda x, name=name: np.full(2, {"any": False, "all": True, "count_nonzero": 0}[name])),
-            sample(name, np.array([3, 0, 7])[::2], label="integers, kept", keepdims=True, order=0,
-                   reference=lambda x, name=name: np.array([2 if name == "count_nonzero" else True])),
+            sample(
+                name, np.zeros((2, 0)), label="of nothing", axis=1, order=0, reference=lambda x, wanted=empty: wanted
+            ),
+            sample(
+                name,
+                np.array([3, 0, 7])[::2],
+                label="integers, kept",
+                keepdims=True,
+                order=0,
+                reference=lambda x, wanted=kept: wanted,
+            ),
         ]
     return samples
 

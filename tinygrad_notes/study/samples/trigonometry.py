@@ -72,9 +72,17 @@ def _binary() -> list[Sample]:
         sample("atan2", a, b, label="four quarters", reference=BINARY["atan2"]),
         sample("hypot", a, b, label="strided", reference=BINARY["hypot"]),
         sample("logaddexp", a * 100, b, label="far apart", reference=np.logaddexp),
-        sample("atan2", a, label="with a number", call=lambda x: atan2(x, -0.5), reference=lambda x: np.arctan2(x, -0.5)),
+        sample(
+            "atan2", a, label="with a number", call=lambda x: atan2(x, -0.5), reference=lambda x: np.arctan2(x, -0.5)
+        ),
         sample("hypot", a, label="with a number", call=lambda x: hypot(3.0, x), reference=lambda x: np.sqrt(9 + x * x)),
-        sample("logaddexp", a, label="with a number", call=lambda x: logaddexp(x, 0.0), reference=lambda x: np.log(1 + np.exp(x))),
+        sample(
+            "logaddexp",
+            a,
+            label="with a number",
+            call=lambda x: logaddexp(x, 0.0),
+            reference=lambda x: np.log(1 + np.exp(x)),
+        ),
     ]
 
 

@@ -120,11 +120,15 @@ def main() -> int:
     results = []
     for who in ("ours", "torch"):
         command = [sys.executable, "-m", "benchmarks.memory", "--alone", who]
-        runs = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)]
+        runs = [
+            json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(3)
+        ]
         results.append(sorted(runs, key=lambda r: r["growth_bytes"])[1])
     ours, theirs = (r["growth_bytes"] for r in results)
     if options.json != "-":
-        print(f"small ResNet {WIDTHS}, batch {BATCH} of 3 x {SIZE} x {SIZE}, one training step, growth of resident memory")
+        print(
+            f"small ResNet {WIDTHS}, batch {BATCH} of 3 x {SIZE} x {SIZE}, one training step, growth of resident memory"
+        )
         print(f"ours {ours / 2**20:.0f} MiB   torch {theirs / 2**20:.0f} MiB   ratio {ours / theirs:.2f}")
     if options.json:
         text = json.dumps({"machine": machine(), "results": results, "ratio": ours / theirs}, indent=2)

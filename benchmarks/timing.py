@@ -36,7 +36,12 @@ class Case:
 
 
 def interleaved(
-    name: str, ours: Callable[[], Any], theirs: Callable[[], Any], calls: int, target: float | None = None, rounds: int = 25
+    name: str,
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    calls: int,
+    target: float | None = None,
+    rounds: int = 25,
 ) -> Case:
     """Blocks of ``calls`` of each in turn, ``rounds`` times, one unmeasured call before each block."""
     times: tuple[list[float], list[float]] = ([], [])
@@ -57,7 +62,9 @@ def case_of(name: str, ours: list[float], theirs: list[float], target: float | N
     """A case from the times of each round."""
     ratios = sorted(a / b for a, b in zip(ours, theirs))
     low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]
-    return Case(name, statistics.median(ours), statistics.median(theirs), statistics.median(ratios), low, high, target, threads)
+    return Case(
+        name, statistics.median(ours), statistics.median(theirs), statistics.median(ratios), low, high, target, threads
+    )
 
 
 def table(cases: list[Case], title: str) -> str:
@@ -65,7 +72,10 @@ def table(cases: list[Case], title: str) -> str:
     lines = [title, f"{'case':<44} {'ours µs':>10} {'torch µs':>10} {'ratio':>6}  {'quartiles':>11}  target"]
     for c in cases:
         target = "" if c.target is None else f"{c.target:.2f} {'met' if c.met else 'MISSED'}"
-        lines.append(f"{c.name:<44} {c.ours:>10.2f} {c.theirs:>10.2f} {c.ratio:>6.2f}  {c.lowest:.2f} - {c.highest:.2f}  {target}".rstrip())
+        lines.append(
+            f"{c.name:<44} {c.ours:>10.2f} {c.theirs:>10.2f} {c.ratio:>6.2f}  "
+            f"{c.lowest:.2f} - {c.highest:.2f}  {target}".rstrip()
+        )
     return "\n".join(lines)
 
 
@@ -74,9 +84,15 @@ def machine() -> dict[str, Any]:
     processor = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        processor = next((line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), processor)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, cwd=Path(__file__).parent)
+        processor = next(
+            (line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), processor
+        )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
     torch = sys.modules.get("torch")
     return {
         "processor": processor,

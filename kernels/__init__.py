@@ -1,4 +1,4 @@
-"""Hot ops on bare arrays. The array's type chooses the backend; ``kernels/README.md`` is the contract of every function.
+"""Hot ops on bare arrays. The array's type chooses the backend; ``kernels/README.md`` is the contract.
 
 ``kernels.conv2d(x, ...)`` is ``backend_of(x).conv2d(x, ...)``. A backend is a module that defines the functions of
 ``kernels.reference`` with the same signatures. Nothing here knows a Tensor or the tape.
@@ -24,6 +24,7 @@ from tinygrad_notes.kernels import reference
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any: ...  # the functions of the contract, put here below
+
 
 FUNCTIONS: tuple[str, ...] = tuple(reference.__all__)
 

@@ -79,7 +79,7 @@ def command(*arguments: str) -> None:
         try:
             code = cli.main(arguments)
         except SystemExit as error:  # argparse's
-            code = error.code
+            code = error.code  # type: ignore[assignment]
     if code:
         told = [line for line in printed.getvalue().splitlines() if not line.startswith(("usage:", " "))]
         raise CommandError(f"exit code {code}: {' '.join(told)}")

@@ -65,7 +65,11 @@ def imports(path: Path) -> list[tuple[str, int, bool]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno, id(node) in inside) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "tinygrad_notes" else [node.module or ""]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "tinygrad_notes"
+                else [node.module or ""]
+            )
             found += [(name, node.lineno, id(node) in inside) for name in names]
     return found
 
@@ -82,9 +86,13 @@ def test_imports_run_downwards(path):
         if module.startswith("tinygrad_notes."):
             other = module.split(".")[1]
             assert other in LEVEL, f"{where}, which has no place in the order of imports"
-            assert other == part or LEVEL[other] < LEVEL[part] or {part, other} <= LAYERS[0], f"{where}, which lies above"
+            assert other == part or LEVEL[other] < LEVEL[part] or {part, other} <= LAYERS[0], (
+                f"{where}, which lies above"
+            )
         elif module == "tinygrad_notes":
-            assert part in ("notes", "cli"), f"{where}: name the module; only notes and the command read as a user's code"
+            assert part in ("notes", "cli"), (
+                f"{where}: name the module; only notes and the command read as a user's code"
+            )
 
 
 def test_every_part_has_a_place():
@@ -95,7 +103,9 @@ def test_every_part_has_a_place():
 def test_import_is_quick_and_light():
     """No heavy package comes along; the time itself is measured by benchmarks/tape.py."""
     code = f"import sys, tinygrad_notes; print([m for m in {sorted(LAZY)!r} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_files_are_read_in_one_sitting():
@@ -105,7 +115,10 @@ def test_files_are_read_in_one_sitting():
 
 def test_stub_is_what_the_registry_says():
     """tensor.pyi is written from Tensor as it is; `python -m tinygrad_notes.stubs` writes it anew."""
-    code = "from tinygrad_notes import stubs; assert stubs.PATH.read_text() == stubs.text(), 'run python -m tinygrad_notes.stubs'"
+    code = (
+        "from tinygrad_notes import stubs; "
+        "assert stubs.PATH.read_text() == stubs.text(), 'run python -m tinygrad_notes.stubs'"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
@@ -114,7 +127,8 @@ def test_public_names():
     """ops.__all__ is written out, for editors; it is every public function that ops imports."""
     code = (
         "import types, tinygrad_notes.ops as ops; "
-        "names = sorted(n for n, v in vars(ops).items() if isinstance(v, types.FunctionType) and not n.startswith('_')); "
+        "functions = {n for n, v in vars(ops).items() if isinstance(v, types.FunctionType)}; "
+        "names = sorted(n for n in functions if not n.startswith('_')); "
         "assert sorted(ops.__all__) == names, sorted(set(names) ^ set(ops.__all__))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

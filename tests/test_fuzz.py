@@ -85,7 +85,11 @@ def cut(draw: Draw) -> tuple:
 def padded(draw: Draw) -> tuple:
     mode = draw(st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap", "wild"]))
     width = st.integers(-1, 3)
-    return array(draw), draw(st.one_of(width, st.tuples(width, width), st.lists(st.tuples(width, width)), nonsense)), mode
+    return (
+        array(draw),
+        draw(st.one_of(width, st.tuples(width, width), st.lists(st.tuples(width, width)), nonsense)),
+        mode,
+    )
 
 
 def looked_up(draw: Draw) -> tuple:
@@ -216,7 +220,11 @@ TABLE: dict[str, tuple[Callable, Callable, Callable[[Draw], tuple]]] = {
     "moveaxis": (tn.moveaxis, np.moveaxis, lambda draw: (array(draw), draw(integers), draw(integers))),
     "squeeze": (tn.squeeze, np_squeeze, lambda draw: (array(draw), draw(axes))),
     "expand_dims": (tn.expand_dims, np.expand_dims, lambda draw: (array(draw), draw(axes))),
-    "broadcast_to": (tn.broadcast_to, np.broadcast_to, lambda draw: (a := array(draw), draw(st.one_of(st.just(like(draw, a.shape)), shapes, some)))),
+    "broadcast_to": (
+        tn.broadcast_to,
+        np.broadcast_to,
+        lambda draw: (a := array(draw), draw(st.one_of(st.just(like(draw, a.shape)), shapes, some))),
+    ),
     "flip": (tn.flip, np.flip, lambda draw: (array(draw), draw(axes))),
     "roll": (tn.roll, np_roll, lambda draw: (array(draw), draw(some), draw(some))),
     "concat": (tn.concat, np_concat, joined),
@@ -252,7 +260,11 @@ def compare(got: Any, wanted: Any) -> None:
 def as_tensors(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return tn.asarray(value)
-    return [as_tensors(v) for v in value] if isinstance(value, list) and any(isinstance(v, np.ndarray) for v in value) else value
+    return (
+        [as_tensors(v) for v in value]
+        if isinstance(value, list) and any(isinstance(v, np.ndarray) for v in value)
+        else value
+    )
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -299,7 +311,9 @@ def windows(size: tuple[int, int], kernel: Any, stride: Any, padding: Any, dilat
     return tuple(room // s + 1 for room, s in zip(rooms, stride))
 
 
-def convolved(x: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple:
+def convolved(
+    x: np.ndarray, weight: np.ndarray, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> tuple:
     if x.ndim not in (3, 4) or weight.ndim != 4 or type(groups) is not int or groups < 1 or weight.shape[0] % groups:
         raise ValueError("operands")
     if x.shape[-3] != weight.shape[1] * groups or (bias is not None and bias.shape != weight.shape[:1]):
@@ -326,11 +340,18 @@ def pooled(x: np.ndarray, kernel: Any, stride: Any, padding: Any) -> tuple:
 
 
 def pooling(draw: Draw) -> tuple:
-    return array(draw, draw(st.sampled_from([(1, 2, 4, 5), (2, 4, 5), (0, 1, 3, 3), (2, 0, 3), (3, 3)]))), *(pairs(draw, n) for n in (2, 1, 0))
+    return array(draw, draw(st.sampled_from([(1, 2, 4, 5), (2, 4, 5), (0, 1, 3, 3), (2, 0, 3), (3, 3)]))), *(
+        pairs(draw, n) for n in (2, 1, 0)
+    )
 
 
 def transformed(x: np.ndarray, weight: np.ndarray, bias: Any) -> tuple:
-    if x.ndim < 1 or weight.ndim != 2 or x.shape[-1] != weight.shape[1] or (bias is not None and bias.shape != weight.shape[:1]):
+    if (
+        x.ndim < 1
+        or weight.ndim != 2
+        or x.shape[-1] != weight.shape[1]
+        or (bias is not None and bias.shape != weight.shape[:1])
+    ):
         raise ValueError("operands")
     return (*x.shape[:-1], weight.shape[0])
 
@@ -360,7 +381,11 @@ def along_axis(x: np.ndarray, axis: Any) -> tuple:
 
 
 def looked_up_rows(indices: np.ndarray, weight: np.ndarray) -> tuple:
-    if weight.ndim != 2 or indices.dtype.kind != "i" or (indices.size and not 0 <= indices.min() <= indices.max() < len(weight)):
+    if (
+        weight.ndim != 2
+        or indices.dtype.kind != "i"
+        or (indices.size and not 0 <= indices.min() <= indices.max() < len(weight))
+    ):
         raise ValueError("indices")
     return (*indices.shape, weight.shape[1])
 

@@ -360,7 +360,7 @@ AREAS: dict[str, list[tuple]] = {
          "register_hook: a hook on a Tensor made by leaf returned Tensor () float32, expected None or",
          "u = tn.ones(3, requires_grad=True)\nu.register_hook(lambda g: g.sum())"),
         ("u.sum().backward()", G,
-         "backward: grad of a Tensor of shape (3,) is 5.0; set it to None",
+         "backward: grad of a float32 Tensor of shape (3,) is 5.0; set it to None",
          "u = tn.ones(3, requires_grad=True)\nu.grad = 5.0"),
         ("tn.value_and_grad(lambda t: t.sum(), 3)(x)", S, "value_and_grad: argnums has 3, but there are 1 arguments"),
         ("tn.vjp(lambda t: (t, t), x)[1](x)", S, "vjp: 1 gradients for the 2 values of the function"),

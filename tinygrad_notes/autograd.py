@@ -211,8 +211,8 @@ def _reached(stack: list[Node], seen: set[Node], floor: float, leaves: list[Node
             continue
         if node.derivatives is None:
             raise GradientError(
-                f"backward: this graph was already used and freed (at {node.name}); pass retain_graph=True to the first "
-                "backward, or compute the value again"
+                f"backward: this graph was already used and freed (at {node.name}); pass retain_graph=True to the "
+                "first backward, or compute the value again"
             )
         found.append(node)
         for parent in node.parents:
@@ -248,10 +248,15 @@ def _summed_to(g: Any, shape: tuple[int, ...], node: Node) -> Any:
     extra = len(g.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:])):
         raise GradientError(f"{node.name}: a gradient has shape {tuple(g.shape)}, its operand {tuple(shape)}")
+    add = REGISTRY["sum"].call if g.size > 4096 else _added  # a long sum takes care of its rounding
     if extra:
-        g = g.sum(axis=tuple(range(extra)))
+        g = add(g, tuple(range(extra)))
     axes = tuple(i for i, (n, m) in enumerate(zip(shape, g.shape)) if n == 1 != m)
-    return g.sum(axis=axes, keepdims=True) if axes else g
+    return add(g, axes, True) if axes else g
+
+
+def _added(g: Any, axis: tuple[int, ...], keepdims: bool = False) -> Any:
+    return g.sum(axis=axis, keepdims=keepdims)
 
 
 def _rejoined(node: Node, i: int, saved: Any) -> list[Any]:
@@ -284,7 +289,9 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
     """Compute a composite (or a checkpoint) again on the tape, and hand ``g`` to its fresh end: the new nodes."""
     op: Any = node.op
     call = node.call
-    written, start = node.stamp < writes.last, next(clock)
+    # When nothing may have been written: since a checkpoint was made, and since those around it were made before that.
+    spans = (*(node.saved if not op.differentiable else ()), (node.stamp, next(clock)))
+    written = spans[0][0] < writes.last
     if written:
         check_unwritten(node, call)
     with enable_grad():
@@ -308,7 +315,10 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
     if written and not op.differentiable:  # the function of a checkpoint reads what it captured, as it is now
         for one in fresh:
             if one.op.keeps:  # type: ignore[union-attr]
-                check_saved(one, node.stamp, start)
+                for since, before in spans:
+                    check_saved(one, since, before)
+            elif one.op is not PART:
+                one.saved = spans
     return fresh
 
 
@@ -323,7 +333,7 @@ def _observed(node: Node, g: Any, create_graph: bool) -> Any:
                     continue
                 if type(replaced) is not Tensor or replaced.shape != node.shape or replaced.dtype != node.dtype:
                     raise GradientError(
-                        f"register_hook: a hook on a Tensor made by {node.name} returned {describe_gradient(replaced)}, "
+                        f"register_hook: a hook on a value of {node.name} returned {describe_gradient(replaced)}, "
                         f"expected None or a Tensor of shape {node.shape} and dtype {node.dtype}"
                     )
                 g = replaced if create_graph else replaced.data
@@ -389,7 +399,8 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
     if gradient is None:
         if output.data.size != 1:
             raise GradientError(
-                f"{what}: the Tensor has shape {output.shape}; without a gradient for its elements only a single element has one"
+                f"{what}: the Tensor has shape {output.shape}; give the gradient of its elements, "
+                "which only a single element can do without"
             )
         return np.ones_like(output.data)
     known = type(gradient) is Tensor or type(gradient) in DEVICES

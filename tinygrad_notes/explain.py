@@ -11,7 +11,8 @@ from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeE
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.tensor import Tensor
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OURS = (ShapeError, DTypeError, DeviceError, GradientError)
 # What Python, NumPy and CuPy raise for arguments they cannot use, and what it is called here.
@@ -29,7 +30,7 @@ ERRORS = tuple(KINDS)
 def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Exception:
     """The error to raise for ``name``, called with ``arguments``: it begins with the name and says what came."""
     if isinstance(error, OURS):
-        return error if str(error).startswith(f"{name}:") else type(error)(f"{name}: {error}")
+        return error if str(error).startswith((f"{name}:", f"{name}_")) else type(error)(f"{name}: {error}")
     given = {key: value.data if type(value) is Tensor else value for key, value in arguments.items()}
     text = ", ".join(f"{key} {describe(value)}" for key, value in given.items())
     if len(_devices(list(given.values()))) > 1:

@@ -1,4 +1,4 @@
-"""Derivatives of functions: value_and_grad, vjp, jvp, hvp, jacobian, hessian; and checkpoint, which trades time for memory."""
+"""Derivatives of functions: value_and_grad, vjp, jvp, hvp, jacobian, hessian; checkpoint, time for memory."""
 
 from __future__ import annotations
 

@@ -74,12 +74,12 @@ class Op:
         self.operands = [name for name, text in annotations.items() if text in ("Array", "Arrays")]
         if not self.operands:
             raise TypeError(f"op {self.name}: no parameter is annotated Array, so it has no operand")
-        self.sequence = next(
-            (i for i, name in enumerate(self.operands) if annotations[name] == "Arrays"), None
-        )
+        self.sequence = next((i for i, name in enumerate(self.operands) if annotations[name] == "Arrays"), None)
         reserved = sorted(RESERVED.intersection(self.signature.parameters))
         if reserved:
-            raise TypeError(f"op {self.name}: the parameter {reserved[0]!r} has a name that its wrapper needs; choose another")
+            raise TypeError(
+                f"op {self.name}: its wrapper needs the name {reserved[0]!r} of a parameter; choose another"
+            )
         codes = _derivative_codes(function.__code__)
         if len(codes) > len(self.operands) and self.operands and len(codes) % len(self.operands) == 0:
             codes = self._merge_branches(codes)
@@ -288,7 +288,9 @@ _UNWRAP = """    if type({p}) is Tensor:
     else:
         {p}_node = None"""
 
-_ACCEPT = """    if {p}_node is None and (type({p}) is not ndarray{numbers} or type({p}) is ndarray and {p}.dtype.char not in CHARS):
+_ACCEPT = """    if {p}_node is None and (
+        type({p}) is not ndarray{numbers} or type({p}) is ndarray and {p}.dtype.char not in CHARS
+    ):
         {p} = accept({p}, OP, "{p}")"""
 
 _FLOATING = """    if type({p}) is not ndarray or {p}.dtype.kind != "f":
@@ -351,7 +353,8 @@ def _source(op: Op) -> str:
     }  # fmt: skip
     fields |= _derivative_fields(op)
     checks = [
-        f"    if {p}_node is not None and {p}_node.stamp < writes.last:\n        check_history({p}_node, {p}, {op.name!r})"
+        f"    if {p}_node is not None and {p}_node.stamp < writes.last:\n"
+        f"        check_history({p}_node, {p}, {op.name!r})"
         for p in names
     ]
     joined = f'    if writes.joined:\n        check_joined(({fields["pairs"]},), "{op.name}")'
@@ -399,11 +402,14 @@ def _derivative_fields(op: Op) -> dict[str, str]:
 
 def _wrapper(record: Op) -> Callable[..., Any]:
     scope = {
-        "function": record.function, "OP": record, "Tensor": Tensor, "Node": Node, "new": new, "RAW": RAW, "SILENT": SILENT,
+        "function": record.function, "OP": record, "Tensor": Tensor, "Node": Node, "new": new, "RAW": RAW,
+        "SILENT": SILENT,
         "NUMBERS": NUMBERS, "CHARS": DTYPE_CHARS, "DEVICES": DEVICES, "FLOAT64": float64, "ndarray": np.ndarray,
-        "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe, "accept": accept,
+        "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe,
+        "accept": accept,
         "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain_call": explain_call,
-        "ERRORS": ERRORS, "many": many, "as_floating": as_floating, "DEFAULTS": {p.name: p.default for p in record.parameters},
+        "ERRORS": ERRORS, "many": many, "as_floating": as_floating,
+        "DEFAULTS": {p.name: p.default for p in record.parameters},
         "__name__": record.function.__module__,
     }  # fmt: skip
     scope["write"] = lambda: _write_wrapper(record, scope)
@@ -422,7 +428,8 @@ def _write_wrapper(record: Op, scope: dict[str, Any]) -> Callable[..., Any]:
     exec(compile(source, file, "exec"), scope)
     written, call = scope[record.function.__name__], record.call
     # the code last: another thread may call it meanwhile, and the code of now takes no defaults
-    call.__defaults__, call.__kwdefaults__, call.__code__ = written.__defaults__, written.__kwdefaults__, written.__code__
+    call.__defaults__, call.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
+    call.__code__ = written.__code__  # last: another thread may be calling
     return call
 
 

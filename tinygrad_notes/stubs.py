@@ -1,4 +1,4 @@
-"""Writes ``tensor.pyi``: operators and methods are bound to Tensor at run time, and this tells editors and mypy of them.
+"""Writes ``tensor.pyi``, which tells editors and mypy of what is bound to Tensor at run time.
 
 ``python -m tinygrad_notes.stubs`` writes the file anew; a test holds it to what it would write.
 """
@@ -34,7 +34,8 @@ class Tensor:
 '''
 # Attributes whose type the run-time object does not tell.
 PROPERTIES = {"T": "Tensor", "mT": "Tensor"}
-RETURNS = {"__iter__": "Iterator[Tensor]", "__setitem__": "None", "backward": "None", "retain_grad": "None", "split": "list[Tensor]",
+RETURNS = {"__iter__": "Iterator[Tensor]", "__setitem__": "None", "backward": "None", "retain_grad": "None",
+           "split": "list[Tensor]",
            "__init__": "None", "unstack": "tuple[Tensor, ...]", "register_hook": "Callable[[], None]"}  # fmt: skip
 SKIPPED = {"__slots__", "__weakref__", "__doc__", "__module__", "__dict__", "data", "grad", "node", "__annotations__",
            "__init_subclass__", "__firstlineno__", "__static_attributes__"}  # fmt: skip
@@ -90,7 +91,9 @@ def _signature(function: Any, returns: str | None, first: str | None) -> str:
         else:
             default = "" if p.default is p.empty else " = ..."
             parts.append(f"{prefix}{p.name}: {_annotation(p.annotation)}{default}")
-    kind = returns or ("Tensor" if signature.return_annotation is signature.empty else _annotation(signature.return_annotation))
+    kind = returns or (
+        "Tensor" if signature.return_annotation is signature.empty else _annotation(signature.return_annotation)
+    )
     return f"({', '.join(parts)}) -> {kind}"
 
 

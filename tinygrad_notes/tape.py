@@ -111,7 +111,7 @@ def detect_anomaly() -> in_mode:
 
 
 def watch(watcher: Watcher) -> in_mode:
-    """Tell ``watcher`` of every op called in this block: for counting, timing and drawing, which the engine leaves to others."""
+    """Tell ``watcher`` of every op called in this block: what counts, times or draws is built on it."""
     return in_mode(lambda now: Mode(now.record, now.raw, now.anomaly, (*now.watchers, watcher)))
 
 
@@ -122,7 +122,8 @@ def is_grad_enabled() -> bool:
 
 # ---------------------------------------------------------------------- anomalies
 
-_ENGINE = tuple(f"tinygrad_notes.{part}" for part in ("tensor", "explain", "tape", "registry", "autograd", "functional", "ops", "optim"))
+_PARTS = ("tensor", "explain", "tape", "registry", "autograd", "functional", "ops", "optim")
+_ENGINE = tuple(f"tinygrad_notes.{part}" for part in _PARTS)
 
 
 _REGISTRY = os.path.join(os.path.dirname(__file__), "registry.py")

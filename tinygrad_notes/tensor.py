@@ -123,7 +123,7 @@ class Tensor:
     def __dlpack__(self, **options: Any) -> Any:
         """The memory for another library, without a copy; refuses as :meth:`numpy` does."""
         if self.node is not None:
-            raise GradientError("dlpack: this Tensor requires a gradient, which no other library follows; use t.detach()")
+            raise GradientError("dlpack: this Tensor requires a gradient, which others do not follow; use t.detach()")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -270,7 +270,7 @@ def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:
 
 
 def _check_range(array: np.ndarray, dtype: np.dtype) -> None:
-    """Refuse numbers that an integer dtype does not have: NumPy makes others of them. Fractions are cut off, as there."""
+    """Refuse numbers that an integer dtype does not have: NumPy makes others of them. Fractions are cut off."""
     low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     outside = ~((array >= low) & (array <= high))
     if outside.any():

@@ -267,3 +267,29 @@ def test_errors_inside_come_through_as_they_are():
         y.sum().backward()
     assert x.grad is None
     assert tn.is_grad_enabled()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_captured_parameter_changed_before_backward_is_refused(nested):
+    """The replay would read the new values: another gradient than that of the value that was computed."""
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+
+    def inside(v):
+        return v * w
+
+    y = tn.checkpoint(lambda v: tn.checkpoint(inside, v) + 0.0, x) if nested else tn.checkpoint(inside, x)
+    with tn.no_grad():
+        w *= 2.0
+    with pytest.raises(GradientError, match=r"multiply kept an array .* changed in place at .*test_checkpoint\.py"):
+        y.sum().backward()
+
+
+def test_a_captured_buffer_that_the_function_writes_itself():
+    """Batch normalisation writes its running statistics in the first run and in the replay: no harm is done."""
+    norm, x = tn.nn.BatchNorm1d(2), tn.tensor([[1.0, 2.0], [3.0, 5.0], [4.0, 9.0]], requires_grad=True)
+    y = tn.checkpoint(norm, x) * tn.checkpoint(norm, x * 2.0)
+    (y * y * y).sum().backward()
+    plain = tn.tensor(x.data, requires_grad=True)
+    z = norm(plain) * norm(plain * 2.0)
+    (z * z * z).sum().backward()
+    np.testing.assert_allclose(x.grad.data, plain.grad.data, rtol=1e-6)

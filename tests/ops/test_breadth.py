@@ -155,6 +155,7 @@ def test_products_of_integers_are_int64(dtype):
 def test_integers_meet_floats_as_floats(name, dtype):
     integers, function = np.ones(3, dtype), getattr(tn, name)
     assert function(integers, integers).dtype == np.float32
+    assert function(integers[0], True).dtype == np.float32
     for floating in (np.float32, np.float64):
         b = tn.Tensor(np.full(3, 2.0, floating), requires_grad=True)
         value = function(integers, b)

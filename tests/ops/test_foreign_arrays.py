@@ -37,7 +37,7 @@ def run(sample, make):
         operand = wrap(make(array.copy()))
         operands.append(operand.requires_grad_() if i in sample.differentiable else operand)
     values = sample.call(*operands)
-    values = [v for v in (values if isinstance(values, list | tuple) else (values,))]
+    values = list(values) if isinstance(values, list | tuple) else [values]
     found = list(values)
     tops = [v for v in values if isinstance(v, Tensor) and v.requires_grad]
     leaves = [operands[i] for i in sample.differentiable]

@@ -170,7 +170,7 @@ FUSED = [s for s in TWICE if has_composite(s)]
 
 @of(FUSED)
 def test_fused_equals_composite(sample):
-    """First derivatives by the fused kernels and by the composite that create_graph differentiates, float64: to 1e-12."""
+    """First derivatives by fused kernels and by the composite that create_graph differentiates: float64, to 1e-12."""
     operands = tensors(sample, requires_grad=True)
     values = [v for v in floating_of(sample.call(*operands)) if v.requires_grad]
     leaves = [operands[i] for i in sample.differentiable]

@@ -91,9 +91,7 @@ class MultiheadAttention(Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         same = query is key is value
-        query, key, value = (
-            _tensor(x, name, "fiub") for x, name in ((query, "query"), (key, "key"), (value, "value"))
-        )
+        query, key, value = (_tensor(x, name, "fiub") for x, name in ((query, "query"), (key, "key"), (value, "value")))
         single = query.ndim == 2
         self._check_shapes(query, key, value)
         if single:

@@ -179,9 +179,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 def fans(tensor: Tensor) -> tuple[int, int]:
     """Inputs that reach one output, and outputs that one input reaches: of a weight (out, in, *kernel)."""
     if tensor.ndim < 2:
-        raise ShapeError(
-            f"fans: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)"
-        )
+        raise ShapeError(f"fans: the Tensor has shape {tensor.shape}, expected at least two axes (out, in)")
     window = math.prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 

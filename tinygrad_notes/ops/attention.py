@@ -13,7 +13,7 @@ from tinygrad_notes.generator import draw_seed
 from tinygrad_notes.ops.arguments import number, probability
 from tinygrad_notes.ops.elementwise import exp, where
 from tinygrad_notes.ops.linalg import matmul
-from tinygrad_notes.ops.reduction import logsumexp
+from tinygrad_notes.ops.reduction import logsumexp, sum
 from tinygrad_notes.ops.shape import broadcast_to, operand, reshape, swapaxes
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tensor import Tensor, as_floating
@@ -31,7 +31,9 @@ def _attention_in_small_ops(q, k, v, mask, causal, scale, dropout_p, seed, mask_
         queries, keys = np.arange(length, like=q.data), np.arange(source, like=q.data)
         scores = where(keys <= queries[:, None], scores, -np.inf)
     total = logsumexp(scores, -1, True)
-    probabilities = exp(scores - where(total == -np.inf, 0.0, total))  # a row that attends to nothing is 0
+    exponentials = exp(scores - where(total == -np.inf, 0.0, total))  # a row that attends to nothing is 0
+    rounding = sum(exponentials, -1, True)  # 1, but for the rounding of a large total, as under a mask of -1e9
+    probabilities = exponentials / where(rounding == 0, 1.0, rounding)
     if dropout_p:
         kept = kernels.dropout_mask(probabilities.data, dropout_p, seed)
         probabilities = where(kept, probabilities * (1 / (1 - dropout_p) if dropout_p < 1 else 0.0), 0.0)

@@ -86,7 +86,7 @@ def arange(
     start, stop = (0, start) if stop is None else (start, stop)
     if dtype is None:
         dtype = float32 if any(isinstance(v, float | np.floating) for v in (start, stop, step)) else np.int64
-    return _made(np.arange(start, stop, step, as_dtype(dtype)), device, False)
+    return _made(np.arange(start, stop, step).astype(as_dtype(dtype)), device, False)
 
 
 @named
@@ -150,7 +150,9 @@ def from_dlpack(x: Any) -> Tensor:
         raise DTypeError(f"from_dlpack: x is {type(x).__name__}, which does not speak DLPack")
     kind = int(x.__dlpack_device__()[0])
     if kind not in (CPU, CUDA):
-        raise DeviceError(f"from_dlpack: x lives on a device of DLPack's kind {kind}, expected {CPU} (cpu) or {CUDA} (cuda)")
+        raise DeviceError(
+            f"from_dlpack: x is on a device of DLPack's kind {kind}, expected {CPU} (cpu) or {CUDA} (cuda)"
+        )
     try:
         array = np.from_dlpack(x) if kind == CPU else cuda_array_module().from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:

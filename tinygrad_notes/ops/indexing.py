@@ -210,7 +210,7 @@ def take_along_axis(a, indices, axis):
         common = list(np.broadcast_shapes(*beside))
     except ValueError:
         raise ShapeError(
-            f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they must broadcast"
+            f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they broadcast"
         ) from None
     if beside[0] != common:
         a = broadcast_to(a, (*common[:axis], shape[axis], *common[axis:]))

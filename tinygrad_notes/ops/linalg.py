@@ -91,8 +91,8 @@ def _as_rows(x):
 def einsum(subscripts, *operands):
     """Σ of products of elements, as the letters say: ``einsum("bij,bjk->bik", a, b)`` is a batched product of matrices.
 
-    NumPy's and PyTorch's rules: letters that the output lacks are summed; without ``->`` the output has the letters that
-    stand once, in alphabetical order; a letter twice in one term takes the diagonal; ``...`` stands for axes that
+    NumPy's and PyTorch's rules: letters that the output lacks are summed; without ``->`` it has the letters that stand
+    once, in alphabetical order; a letter twice in one term takes the diagonal; ``...`` stands for axes that
     broadcast. Operands are joined from left to right, each pair by one batched product of matrices.
     """
     if not isinstance(subscripts, str):

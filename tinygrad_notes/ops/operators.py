@@ -1,4 +1,4 @@
-"""Operators and methods of Tensor: the ops themselves, bound to their names. NumPy's functions meet Tensors here too."""
+"""Operators and methods of Tensor: the ops themselves, bound to their names; NumPy's functions on Tensors."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ for _name, _op in {
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__.rstrip("_"): function
     for module, names in (
-        (elementwise, "abs astype clip clone cos erf exp expm1 gelu isfinite isinf isnan leaky_relu log log1p pow relu sigmoid sign silu sin "
+        (elementwise, "abs astype clip clone cos erf exp expm1 gelu isfinite isinf isnan leaky_relu log log1p "
+                      "pow relu sigmoid sign silu sin "
                       "softplus sqrt square tanh"),
         (reduction, "argmax argmin cumsum logsumexp max mean min norm std sum var"),
         (shape, "broadcast_to expand_dims flatten flip moveaxis roll split squeeze swapaxes unstack"),

@@ -10,7 +10,7 @@ from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.ops.elementwise import abs, astype, exp, maximum, square, where
 from tinygrad_notes.ops.shape import broadcast_to, flip, operand, reshape
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import as_floating, float32, int64
+from tinygrad_notes.tensor import as_floating, float32, float64, int64
 
 
 def kept_axes(shape, axis):
@@ -37,6 +37,19 @@ def _count(shape, kept):
     return count
 
 
+LONG = 4096  # terms from which a float32 sum over some axes runs in float64
+
+
+def _sum(x, axis, keepdims):
+    """Σ x of floats. NumPy adds in pairs over the innermost axis only; over others a long float32 sum would drift."""
+    if x.size < LONG or x.dtype == float64:
+        return x.sum(axis=axis, keepdims=keepdims)
+    terms = _count(x.shape, kept_axes(x.shape, axis))
+    if terms < LONG or terms == x.size:
+        return x.sum(axis=axis, keepdims=keepdims)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=float64).astype(x.dtype)
+
+
 @op
 def sum(a: Array, axis=None, keepdims=False):
     """Σ a over ``axis`` (an int, a tuple, or None for all). Every summand gets the gradient of its sum.
@@ -44,8 +57,8 @@ def sum(a: Array, axis=None, keepdims=False):
     Integers and booleans sum to int64.
     """
     shape, axis = a.shape, _axis(axis)
-    dtype = None if a.dtype.kind == "f" else int64
-    return a.sum(axis=axis, dtype=dtype, keepdims=keepdims), lambda g: _spread(g, shape, axis)
+    value = _sum(a, axis, keepdims) if a.dtype.kind == "f" else a.sum(axis=axis, dtype=int64, keepdims=keepdims)
+    return value, lambda g: _spread(g, shape, axis)
 
 
 def _spread(g, shape, axis):
@@ -59,7 +72,8 @@ def mean(a: Array, axis=None, keepdims=False):
     shape, axis = a.shape, _axis(axis)
     x = as_floating(a)
     count = _count(shape, kept_axes(shape, axis))
-    value = x.sum(axis=axis, keepdims=keepdims) / count if count else x.sum(axis=axis, keepdims=keepdims) * np.nan
+    total = _sum(x, axis, keepdims)
+    value = total / count if count else total * np.nan
     return value, lambda g: _spread(g / count if count else g, shape, axis)
 
 
@@ -75,8 +89,8 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
     kept = kept_axes(x.shape, axis)
     count = _count(x.shape, kept)
     divisor = count - correction
-    centred = x - x.sum(axis=axis, keepdims=True) / (count or 1)
-    total = np.square(centred).sum(axis=axis, keepdims=keepdims)
+    centred = x - _sum(x, axis, True) / (count or 1)
+    total = _sum(np.square(centred), axis, keepdims)
     value = total / divisor if divisor > 0 else total * np.nan
     return (
         value,
@@ -148,7 +162,7 @@ def logsumexp(a: Array, axis=None, keepdims=False):
         return x.sum(axis=axis, keepdims=keepdims) - np.inf, lambda g, a, y: a * 0.0
     top = np.max(x, axis=axis, keepdims=True)
     shift = np.where(np.isfinite(top), top, 0.0)
-    total = np.exp(x - shift).sum(axis=axis, keepdims=True)
+    total = _sum(np.exp(x - shift), axis, True)
     empty = total == 0
     value = np.where(empty, -np.inf, np.log(np.where(empty, 1.0, total)) + shift)
     return _unreduced(value, x, axis, keepdims), lambda g, a, y: _softmax_part(g, a, y, kept)
@@ -164,21 +178,24 @@ def _unreduced(value, x, axis, keepdims):
 
 def _softmax_part(g, a, y, kept):
     y = reshape(y, kept)
-    return reshape(g, kept) * exp(a - where(y == -np.inf, 0.0, y))
+    p = exp(a - where(y == -np.inf, 0.0, y))
+    total = sum(p, tuple(i for i, n in enumerate(kept) if n == 1), True)  # 1, but for the rounding of a large y
+    return reshape(g, kept) * (p / where(total == 0, 1.0, total))
 
 
 @op
 def cumsum(a: Array, axis=None):
-    """Running sums along ``axis`` (None: of the flattened array). The gradient is the running sum from the other end."""
+    """Running sums along ``axis`` (None: of the flattened array). Its gradient is the running sum from the end."""
     shape = a.shape
-    return np.cumsum(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64), lambda g: reshape(
-        flip(cumsum(flip(g, axis), axis), axis), shape
-    )
+    dtype = float64 if a.dtype.kind == "f" else int64  # a running sum is not added in pairs: it would drift in float32
+    value = np.cumsum(a, axis=axis, dtype=dtype)
+    value = value.astype(a.dtype, copy=False) if dtype is float64 else value
+    return value, lambda g: reshape(flip(cumsum(flip(g, axis), axis), axis), shape)
 
 
 @named
 def norm(a, ord=2, axis=None, keepdims=False):
-    """The vector norm (Σ |a|^ord)^(1/ord) over ``axis``: ord 1, 2, inf, -inf, 0 (count of non-zeros) or any positive number.
+    """The vector norm (Σ |a|^ord)^(1/ord) over ``axis``: ord 1, 2, inf, -inf, 0 (non-zeros) or any positive number.
 
     Integers become float32. At 0 its subgradient is 0.
     """

@@ -194,7 +194,7 @@ def split(a, indices_or_sections, axis=0):
             raise ShapeError(f"split: axis {axis} of size {size} cannot be split into {sections} equal parts")
         cuts = list(range(size // sections, size, size // sections)) if size else [0] * (sections - 1)
     elif not isinstance(indices_or_sections, list | tuple | np.ndarray):
-        raise DTypeError(f"split: indices_or_sections is {indices_or_sections!r}, expected a number or a list of indices")
+        raise DTypeError(f"split: indices_or_sections is {indices_or_sections!r}, expected a number or indices")
     else:
         cuts = [operator.index(cut) for cut in indices_or_sections]
     before = (slice(None),) * axis
@@ -217,9 +217,9 @@ def _pad(a: Array, widths, fill):
 
 @named
 def pad(a, pad_width, mode="constant", constant_values=0):
-    """``a`` with elements added before and after each axis (NumPy's ``pad_width``: n, (before, after), or a pair per axis).
+    """``a`` with elements added before and after each axis (``pad_width``: n, (before, after), or a pair per axis).
 
-    ``mode``: "constant", "edge", "reflect", "symmetric" or "wrap". Copied elements collect the gradients of their copies.
+    ``mode``: "constant", "edge", "reflect", "symmetric" or "wrap". Elements collect the gradients of their copies.
     """
     a = operand(a)
     n = len(a.shape)

@@ -62,6 +62,8 @@ def hypot(a: Array, b: Array):
 
 def _no_half(a):
     """NumPy makes float16 of one-byte integers, which is no dtype of ours on the CPU; here they count as float32."""
+    if isinstance(a, bool):
+        return int(a)
     return a.astype(float32) if hasattr(a, "dtype") and a.dtype.kind in "iub" and a.dtype.itemsize == 1 else a
 
 

@@ -76,7 +76,8 @@ class Report:
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
         lines = [f"gradient check of {self.title}, order {self.order}: {verdict}, "
-                 f"largest error {self.max_error:.1e} (at most {self.tolerance:.0e}), {len(self.checks)} directions"]  # fmt: skip
+                 f"largest error {self.max_error:.1e} (at most {self.tolerance:.0e}), "
+                 f"{len(self.checks)} directions"]  # fmt: skip
         width = max((len(c.name) for c in self.checks), default=4)
         for c in self.checks:
             if c.kink:
@@ -85,7 +86,8 @@ class Report:
                 note = "" if c.error <= self.tolerance else "  <-- wrong"
             if note or len(self.checks) <= 40:
                 lines.append(
-                    f"  {c.name:<{width}} {c.shape!s:>18}  analytic {c.analytic: .10e}  numeric {c.numeric: .10e}  error {c.error:.1e} {note}".rstrip()
+                    f"  {c.name:<{width}} {c.shape!s:>18}  analytic {c.analytic: .10e}  numeric {c.numeric: .10e}  "
+                    f"error {c.error:.1e} {note}".rstrip()
                 )
         return "\n".join(lines)
 

@@ -22,7 +22,9 @@ WORK: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "linear": lambda operands, value: value.size * operands[1].shape[1],
     "conv2d": lambda operands, value: value.size * math.prod(operands[1].shape[1:]),
     "conv_transpose2d": lambda operands, value: operands[0].size * math.prod(operands[1].shape[1:]),
-    "scaled_dot_product_attention": lambda operands, value: (operands[0].size + _first(value).size) * operands[1].shape[-2],
+    "scaled_dot_product_attention": lambda operands, value: (
+        (operands[0].size + _first(value).size) * operands[1].shape[-2]
+    ),
     "rnn_scan": lambda operands, value: _of_scan(operands, 2),
     "gru_scan": lambda operands, value: _of_scan(operands, 2),
     "lstm_scan": lambda operands, value: _of_scan(operands, 3),
@@ -73,12 +75,15 @@ class Summary:
             work = f"{row.multiply_adds:,}" if row.multiply_adds else ""
             texts.append((name, str(row.output_shape), count, work))
         widths = [max(map(len, column)) for column in zip(*texts)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in texts]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in texts
+        ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.append(lines[1])
         frozen = self.parameters - self.trainable
         lines += [
-            f"parameters     {self.parameters:,}" + (f" ({self.trainable:,} trained, {frozen:,} frozen)" if frozen else ""),
+            f"parameters     {self.parameters:,}"
+            + (f" ({self.trainable:,} trained, {frozen:,} frozen)" if frozen else ""),
             f"multiply-adds  {self.multiply_adds:,} for input {', '.join(map(str, self.input_shapes))}",
             f"memory         {_bytes(self.parameter_bytes)} of parameters and buffers, "
             f"{_bytes(self.kept_bytes)} kept for the backward pass",
@@ -184,7 +189,7 @@ def _shapes(output: Any) -> Any:
 
 
 def _kept_bytes(model: Module, output: Any) -> int:
-    """The memory that the tape below ``output`` holds, each buffer once, without parameters and buffers of the model."""
+    """The memory that the tape below ``output`` holds, each buffer once, without those of the model."""
     own = {id(owner_of(t.data)) for t in [*model.parameters(), *model.buffers()]}
     buffers: dict[int, int] = {}
     for node in _nodes(output):
@@ -210,7 +215,13 @@ def _nodes(output: Any) -> Iterator[Node]:
 def _tensors(output: Any) -> list[Tensor]:
     if isinstance(output, dict):
         output = list(output.values())
-    return [t for o in output for t in _tensors(o)] if isinstance(output, list | tuple) else [output] if isinstance(output, Tensor) else []
+    return (
+        [t for o in output for t in _tensors(o)]
+        if isinstance(output, list | tuple)
+        else [output]
+        if isinstance(output, Tensor)
+        else []
+    )
 
 
 def _arrays(value: Any) -> Iterator[Any]:

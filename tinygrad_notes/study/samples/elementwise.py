@@ -108,11 +108,13 @@ def _unary() -> list[Sample]:
                reference=lambda a: np.where(2 * a > 3, a, np.logaddexp(0, 2 * a) / 2)),
         sample("gelu", distinct(5, 2, 3), label="tanh", approximate="tanh",
                reference=lambda a: a / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))),
-        sample("leaky_relu", distinct(6, 4), label="slope", negative_slope=0.3, reference=lambda a: np.where(a > 0, a, 0.3 * a)),
+        sample("leaky_relu", distinct(6, 4), label="slope", negative_slope=0.3,
+               reference=lambda a: np.where(a > 0, a, 0.3 * a)),
         sample("clip", distinct(7, 12), label="both", min=-0.2, max=0.3, reference=lambda a: np.clip(a, -0.2, 0.3)),
         sample("clip", distinct(7, 12), label="above", max=0.3, reference=lambda a: np.clip(a, None, 0.3)),
         sample("clip", distinct(7, 12), label="below", min=0.1, reference=lambda a: np.clip(a, 0.1, None)),
-        sample("clip", distinct(7, 12), distinct(8, 12) - 1.03, label="by a Tensor", reference=lambda a, low: np.maximum(a, low)),
+        sample("clip", distinct(7, 12), distinct(8, 12) - 1.03, label="by a Tensor",
+               reference=lambda a, low: np.maximum(a, low)),
         sample("astype", distinct(9, 3), dtype="float64", reference=lambda a: a),
         sample("where", np.array([True, False, True]), normal(10, 3), normal(11, 2, 3), reference=np.where),
         sample("where", normal(12, 4) > 0, normal(13, 4), label="with a number", call=lambda c, a: where(c, a, 0.0),
@@ -127,9 +129,11 @@ def _without_gradient() -> list[Sample]:
     m, n = np.array([12, 5, 7]), np.array([10, 3, 8])
     samples = [sample(name, a, b, reference=reference, order=0) for name, reference in COMPARISONS.items()]
     samples += [sample(name, odd, reference=reference, order=0) for name, reference in
-                {"isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite, "logical_not": np.logical_not}.items()]  # fmt: skip
+                {"isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
+                 "logical_not": np.logical_not}.items()]  # fmt: skip
     samples += [sample(name, m, n, reference=reference, order=0) for name, reference in
-                {"bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor}.items()]  # fmt: skip
+                {"bitwise_and": np.bitwise_and, "bitwise_or": np.bitwise_or,
+                 "bitwise_xor": np.bitwise_xor}.items()]  # fmt: skip
     samples += [
         sample("bitwise_invert", m, reference=np.invert, order=0),
         sample("sign", a - 1, reference=np.sign, order=0),

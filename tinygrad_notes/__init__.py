@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tinygrad_notes import lazy
 from tinygrad_notes.autograd import backward, grad
-from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
 from tinygrad_notes.kernels import use_kernels
@@ -28,6 +28,7 @@ __all__ = [
     "Array",
     "Arrays",
     "DTypeError",
+    "DataError",
     "DeviceError",
     "GradientError",
     "REGISTRY",

@@ -7,14 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OURS = (ShapeError, DTypeError, DeviceError, GradientError)
+OURS = (ShapeError, DTypeError, DeviceError, GradientError, DataError)
 # What Python, NumPy and CuPy raise for arguments they cannot use, and what it is called here.
 KINDS: dict[type[Exception], type[Exception]] = {
     IndexError: IndexError,
@@ -25,6 +25,7 @@ KINDS: dict[type[Exception], type[Exception]] = {
     ZeroDivisionError: ShapeError,
 }
 ERRORS = tuple(KINDS)
+FAILURES: tuple[type[Exception], ...] = ERRORS + OURS
 
 
 def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Exception:
@@ -71,7 +72,7 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
     def call(*arguments: P.args, **options: P.kwargs) -> R:
         try:
             return function(*arguments, **options)
-        except (*ERRORS, *OURS) as error:
+        except FAILURES as error:
             better = explain(name, error, _bound(function, arguments, options))
             if better is error:
                 raise

@@ -80,7 +80,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     ys = _values(value, "vjp")
 
     def pullback(gradient: Any) -> tuple[Tensor, ...]:
-        gradients = _tuple(gradient)
+        # a list of numbers is the gradient of the one value
+        gradients = (gradient,) if type(gradient) is list and type(value) is Tensor else _tuple(gradient)
         if len(gradients) != len(ys):
             raise ShapeError(f"vjp: {len(gradients)} gradients for the {len(ys)} values of the function")
         pairs = [(y, g) for y, g in zip(ys, gradients) if y.node is not None]

@@ -429,7 +429,7 @@ def _write_wrapper(record: Op, scope: dict[str, Any]) -> Callable[..., Any]:
     written, call = scope[record.function.__name__], record.call
     # the code last: another thread may call it meanwhile, and the code of now takes no defaults
     call.__defaults__, call.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
-    call.__code__ = written.__code__  # last: another thread may be calling
+    call.__code__ = written.__code__
     return call
 
 

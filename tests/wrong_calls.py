@@ -339,7 +339,7 @@ AREAS: dict[str, list[tuple]] = {
     "gradients": [
         ("x.backward()", G, "backward: this Tensor does not depend on anything that requires a gradient"),
         ("(w * 2).backward()", G,
-         "backward: the Tensor has shape (2, 3); without a gradient for its elements only a single"),
+         "backward: the Tensor has shape (2, 3); give the gradient of its elements, which only a single"),
         ("(w * 2).backward(v)", S, "backward: the gradient has shape (3,), the Tensor (2, 3)"),
         ("y.backward()", G,
          "backward: this graph was already used and freed (at sum); pass retain_graph=True to the first",
@@ -357,7 +357,7 @@ AREAS: dict[str, list[tuple]] = {
         ("x.register_hook(print)", G, "register_hook: this Tensor does not require a gradient"),
         ("w.register_hook(5)", D, "register_hook: hook is 5, expected a function of the gradient"),
         ("u.sum().backward()", G,
-         "register_hook: a hook on a Tensor made by leaf returned Tensor () float32, expected None or",
+         "register_hook: a hook on a value of leaf returned Tensor () float32, expected None or",
          "u = tn.ones(3, requires_grad=True)\nu.register_hook(lambda g: g.sum())"),
         ("u.sum().backward()", G,
          "backward: grad of a float32 Tensor of shape (3,) is 5.0; set it to None",

@@ -317,7 +317,7 @@ def _replayed(node: Node, g: Any, grads: dict, borrowed: set, seen: set, floor: 
             if one.op.keeps:  # type: ignore[union-attr]
                 for since, before in spans:
                     check_saved(one, since, before)
-            elif one.op is not PART:
+            elif one.op is not PART and one.stamp > node.stamp:
                 one.saved = spans
     return fresh
 

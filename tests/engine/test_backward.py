@@ -220,7 +220,7 @@ def test_grad_frees_only_what_it_used():
 
 def test_root_of_several_elements_needs_a_gradient():
     x = leaf(1.0, 2.0)
-    with pytest.raises(GradientError, match=r"backward: the Tensor has shape \(2,\); without a gradient"):
+    with pytest.raises(GradientError, match=r"backward: the Tensor has shape \(2,\); give the gradient"):
         (x * 2.0).backward()
     (x * 2.0).backward([1.0, 10.0])
     assert x.grad.tolist() == [2.0, 20.0]

@@ -103,7 +103,7 @@ def test_value_and_grad():
 def test_value_and_grad_of_the_wrong_things():
     with pytest.raises(ShapeError, match="argnums has 2, but there are 1 arguments"):
         tn.value_and_grad(quadratic, argnums=2)(X)
-    with pytest.raises(GradientError, match="only a single element has one"):
+    with pytest.raises(GradientError, match="only a single element can do without"):
         tn.value_and_grad(lambda x: x * 2.0)(X)
     with pytest.raises(tn.DTypeError, match="expected a Tensor, got float"):
         tn.value_and_grad(lambda x: 3.0)(X)
@@ -123,6 +123,12 @@ def test_vjp():
     np.testing.assert_allclose(y.data, np.tanh(A @ X))
     np.testing.assert_allclose(pullback(V)[0].data, V @ jacobian)
     np.testing.assert_allclose(pullback(2 * V)[0].data, 2 * V @ jacobian)  # it may be used again
+
+
+def test_pullback_of_a_list_of_numbers():
+    """One value, so the list is its gradient, not a list of gradients."""
+    _, pullback = tn.vjp(lambda v: v * 2.0, [1.0, 3.0])
+    assert pullback([5.0, 7.0])[0].tolist() == [10.0, 14.0]
 
 
 def test_vjp_of_several_values_and_primals():

@@ -80,7 +80,7 @@ def test_hooks_on_values_of_an_op_with_several():
 def test_hook_that_returns_the_wrong_thing(returned):
     h = leaf(1.0, 2.0) * 2.0
     h.register_hook(lambda g: returned)
-    with pytest.raises(GradientError, match=r"a hook on a Tensor made by multiply returned .*expected None or a "):
+    with pytest.raises(GradientError, match=r"a hook on a value of multiply returned .*expected None or a "):
         h.sum().backward()
 
 

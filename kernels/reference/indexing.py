@@ -25,9 +25,15 @@ def embedding_grad(g: Array, indices: Array, num_embeddings: int) -> Array:
     rows = indices.astype(np.int64)
     rows = np.where(rows < 0, rows + num_embeddings, rows)
     flat = rows.reshape(math.prod(rows.shape), 1) * size + np.arange(size, like=rows)
-    gradient = np.zeros_like(g, shape=(num_embeddings * size,))
-    np.add.at(gradient, flat.reshape(-1), g.reshape(-1))  # one flat index per element is what add.at does fastest
-    return gradient.reshape(num_embeddings, size)
+    gradient = np.zeros_like(g, shape=(num_embeddings * size,), dtype=_summing(g))
+    # one flat index per element is what add.at does fastest
+    np.add.at(gradient, flat.reshape(-1), g.reshape(-1).astype(gradient.dtype, copy=False))
+    return gradient.reshape(num_embeddings, size).astype(g.dtype, copy=False)
+
+
+def _summing(values: Array) -> Any:
+    """The dtype to add up in: one number after the other, float32 would lose digits where many meet."""
+    return np.float64 if values.dtype.kind == "f" and values.size >= 1024 else values.dtype
 
 
 def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
@@ -36,10 +42,11 @@ def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
     Elements that ``index`` names more than once get the sum. It is the gradient of indexing, whose derivative is
     ``x[index]``.
     """
-    total = np.zeros_like(values, shape=shape)
     parts = index if isinstance(index, tuple) else (index,)
     if all(part is None or type(part) in (int, slice, EllipsisType) for part in parts):
+        total = np.zeros_like(values, shape=shape)
         total[index] = values  # slices name no element twice
-    else:
-        np.add.at(total, index, values)
-    return total
+        return total
+    total = np.zeros_like(values, shape=shape, dtype=_summing(values))
+    np.add.at(total, index, values.astype(total.dtype, copy=False))
+    return total.astype(values.dtype, copy=False)

@@ -76,3 +76,12 @@ def test_scatter_add_of_views_and_one_axis():
     np.testing.assert_allclose(kernels.scatter_add(values, np.array([1, 1, 1, 1]), (2,)), [0, values.sum()])
     np.testing.assert_array_equal(kernels.scatter_add(np.array(2.5), 1, (3,)), [0, 2.5, 0])
     np.testing.assert_array_equal(kernels.scatter_add(np.ones((2, 2)), ..., (2, 2)), np.ones((2, 2)))
+
+
+def test_many_float32_rows_add_up_without_drift():
+    rng = np.random.default_rng(0)
+    g, indices = rng.random((200_000, 1), dtype=np.float32), rng.integers(0, 2, 200_000)
+    exact = np.array([[g[indices == i].astype(np.float64).sum()] for i in range(2)])
+    for found in (kernels.embedding_grad(g, indices, 2), kernels.scatter_add(g, indices, (2, 1))):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, exact, rtol=2e-7)

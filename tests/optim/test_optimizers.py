@@ -278,3 +278,26 @@ def test_a_state_that_does_not_fit_changes_nothing():
 def test_wrong_arguments(build, error, message):
     with pytest.raises(error, match=message):
         build(parameter(1.0))
+
+
+def test_a_gradient_of_another_dtype_is_refused():
+    net = nn.Linear(2, 1)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    net.weight.grad = tn.ones((1, 2), dtype=tn.float64)
+    with pytest.raises(
+        tn.GradientError, match=r"SGD\.step: the gradient of parameter 0 is .*float64, expected .*float32"
+    ):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.1)])
+def test_what_is_kept_follows_the_parameters_to_another_dtype(make):
+    net = nn.Linear(2, 1)
+    optimizer = make(net.parameters())
+    for dtype in (tn.float32, tn.float64):
+        net.to(dtype)
+        optimizer.zero_grad()
+        net(tn.ones((3, 2), dtype=dtype)).sum().backward()
+        optimizer.step()
+    kept = [t for entry in optimizer.state_dict()["state"].values() for t in entry.values() if isinstance(t, tn.Tensor)]
+    assert {t.dtype for t in kept if t.ndim} == {np.dtype("float64")}

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import describe
+from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.arguments import at_least
 from tinygrad_notes.tape import enable_grad, mark_written
 from tinygrad_notes.tensor import Tensor, to_array, to_device, wrap
@@ -111,7 +112,11 @@ class Optimizer:
             for i, parameter in enumerate(group["params"]):
                 gradient = parameter.grad
                 if gradient is not None:
-                    if type(gradient) is not Tensor or gradient.data.shape != parameter.data.shape:
+                    if (
+                        type(gradient) is not Tensor
+                        or gradient.data.shape != parameter.data.shape
+                        or gradient.data.dtype != parameter.data.dtype
+                    ):
                         raise self._misfit(i, parameter, gradient)
                     parameters.append(parameter.data)
                     gradients.append(gradient.data)
@@ -119,6 +124,7 @@ class Optimizer:
             if chosen:
                 work.append((group, slots, chosen, parameters, gradients))
         for task in work:
+            _follow(task[1], task[2], task[3])
             self.update(*task)
             for array in task[3]:
                 mark_written(array)
@@ -127,7 +133,7 @@ class Optimizer:
     def _misfit(self, number: int, parameter: Tensor, gradient: Any) -> GradientError:
         return GradientError(
             f"{type(self).__name__}.step: the gradient of parameter {number} is {describe(gradient)}, "
-            f"expected a Tensor of its shape {list(parameter.shape)}"
+            f"expected a Tensor of its shape {list(parameter.shape)} and dtype {parameter.dtype}"
         )
 
     def update(
@@ -210,6 +216,15 @@ class Optimizer:
             settings = ", ".join(f"{key}={value}" for key, value in group.items() if key != "params")
             lines.append(f"  group {i}: {settings}  # {len(group['params'])} Tensors, {count:,} parameters")
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _follow(slots: dict[str, list[Any]], chosen: list[int], parameters: list[Any]) -> None:
+    """Bring what is kept for parameters to their dtype and device, which ``net.to(...)`` may have changed."""
+    for values in slots.values():
+        for i, parameter in zip(chosen, parameters):
+            kept = values[i]
+            if type(kept) in DEVICES and (type(kept) is not type(parameter) or kept.dtype != parameter.dtype):
+                values[i] = to_device(kept, DEVICES[type(parameter)]).astype(parameter.dtype)
 
 
 def _as_tensor(value: Any) -> Any:

@@ -57,9 +57,7 @@ def run_backward(
         grads[node] = grads[node] + seed if node in grads else seed
         borrowed.add(node)
     wanted = None if targets is None else set(targets)
-    floor = 0 if targets is None else min((t.stamp for t in targets if t.op is not None), default=0)
-    if targets is not None and any(t.op is None for t in targets):
-        floor = 0
+    floor = min((0 if t.op is None else t.stamp for t in targets or ()), default=0)
     seen = set(grads)
     order = _reached(list(grads), seen, floor, leaves)
     needed = None if wanted is None else _leading_to(wanted, order)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
 import tinygrad_notes as tn
+from tests.foreign_array import ForeignArray
 from tinygrad_notes.kernels import BACKENDS, DEVICES, register_array_type
 from tinygrad_notes.study.samples import SAMPLES
 from tinygrad_notes.tensor import Tensor, wrap
-
-_path = pathlib.Path(__file__).parent.parent / "foreign_array.py"
-_spec = importlib.util.spec_from_file_location("foreign_array", _path)
-foreign_array = sys.modules["foreign_array"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(foreign_array)
-ForeignArray = foreign_array.ForeignArray
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_notes as tn
 from tinygrad_notes.registry import REGISTRY
 from tinygrad_notes.study.gradcheck import gradcheck
+from tinygrad_notes.study.graph import floating_in, nodes_below
 from tinygrad_notes.study.samples import SAMPLES, Sample
 from tinygrad_notes.tensor import Tensor, wrap
 
@@ -35,12 +36,6 @@ def arrays_of(values) -> list[np.ndarray]:
     if isinstance(values, list | tuple):
         return [a for v in values for a in arrays_of(v)]
     return [values.data if isinstance(values, Tensor) else np.asarray(values)]
-
-
-def floating_of(values) -> list[Tensor]:
-    if isinstance(values, list | tuple):
-        return [t for v in values for t in floating_of(v)]
-    return [values] if values.dtype.kind == "f" else []
 
 
 @of([s for s in SAMPLES if s.reference is not None])
@@ -78,7 +73,7 @@ def test_jvp_agrees_with_vjp(sample):
         operands = list(sample.operands)
         for i, x in zip(positions, xs):
             operands[i] = x
-        return tuple(floating_of(sample.call(*operands)))
+        return tuple(floating_in(sample.call(*operands)))
 
     primals = [sample.operands[i] for i in positions]
     tangents = [rng.standard_normal(p.shape) for p in primals]
@@ -94,7 +89,7 @@ def test_jvp_agrees_with_vjp(sample):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_of_value_and_gradients(sample, dtype):
     operands = tensors(sample, dtype, requires_grad=True)
-    values = floating_of(sample.call(*operands))
+    values = floating_in(sample.call(*operands))
     if sample.name != "astype":
         assert {v.dtype for v in values} == {np.dtype(dtype)}
     leaves = [operands[i] for i in sample.differentiable]
@@ -107,7 +102,7 @@ def test_inputs_unchanged_and_memory_not_shared(sample):
     """No operand is written, no gradient shares memory with an operand, a seed or another gradient."""
     operands = tensors(sample, requires_grad=True)
     before = [a.copy() for a in sample.operands]
-    values = [v for v in floating_of(sample.call(*operands)) if v.requires_grad]
+    values = [v for v in floating_in(sample.call(*operands)) if v.requires_grad]
     leaves = [operands[i] for i in sample.differentiable]
     if sample.order and values:
         seeds = [np.ones(v.shape) for v in values]
@@ -120,19 +115,6 @@ def test_inputs_unchanged_and_memory_not_shared(sample):
             assert not any(np.shares_memory(g, other) for other in [*others, *grads[:i]])
     for a, b in zip(sample.operands, before):
         np.testing.assert_array_equal(a, b)
-
-
-def nodes_below(values) -> list:
-    found, stack = [], [v.node for v in values if v.node is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        found.append(node)
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return found
 
 
 def captured_arrays(function) -> list[np.ndarray]:
@@ -151,7 +133,7 @@ def captured_arrays(function) -> list[np.ndarray]:
 def test_no_derivative_captures_an_operand(sample):
     """What a derivative keeps is declared: no captured local is an operand's memory, which a write would make stale."""
     operands = tensors(sample, requires_grad=True)
-    values = floating_of(sample.call(*operands))
+    values = floating_in(sample.call(*operands))
     kept = [operands[i].data for i in sample.differentiable if operands[i].size]
     for node in nodes_below(values):
         derivatives = node.derivatives if isinstance(node.derivatives, tuple) else (node.derivatives,)
@@ -161,7 +143,7 @@ def test_no_derivative_captures_an_operand(sample):
 
 
 def has_composite(sample: Sample) -> bool:
-    values = floating_of(sample.call(*tensors(sample, requires_grad=True)))
+    values = floating_in(sample.call(*tensors(sample, requires_grad=True)))
     return any(node.op is not None and node.op.composite is not None for node in nodes_below(values))
 
 
@@ -172,7 +154,7 @@ FUSED = [s for s in TWICE if has_composite(s)]
 def test_fused_equals_composite(sample):
     """First derivatives by fused kernels and by the composite that create_graph differentiates: float64, to 1e-12."""
     operands = tensors(sample, requires_grad=True)
-    values = [v for v in floating_of(sample.call(*operands)) if v.requires_grad]
+    values = [v for v in floating_in(sample.call(*operands)) if v.requires_grad]
     leaves = [operands[i] for i in sample.differentiable]
     rng = np.random.default_rng(1)
     seeds = [rng.standard_normal(v.shape) for v in values]
@@ -184,7 +166,7 @@ def test_fused_equals_composite(sample):
 
 
 def test_every_composite_is_compared():
-    compared = {node.name for s in FUSED for node in nodes_below(floating_of(s.call(*tensors(s, requires_grad=True))))}
+    compared = {node.name for s in FUSED for node in nodes_below(floating_in(s.call(*tensors(s, requires_grad=True))))}
     assert {name for name, op in REGISTRY.items() if op.composite is not None} <= compared
 
 
@@ -194,7 +176,7 @@ def test_every_op_has_samples():
     reached = set()
     for s in DIFFERENTIABLE:
         operands = tensors(s, requires_grad=True)
-        values = [v for v in floating_of(s.call(*operands)) if v.requires_grad]
+        values = [v for v in floating_in(s.call(*operands)) if v.requires_grad]
         reached |= {n.name for n in nodes_below(values)}
         if s.order >= 2 and values:
             leaves = [operands[i] for i in s.differentiable]

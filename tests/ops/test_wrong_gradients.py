@@ -10,6 +10,7 @@ import pytest
 import tinygrad_notes as tn
 from tinygrad_notes.registry import REGISTRY, Op
 from tinygrad_notes.study.gradcheck import gradcheck
+from tinygrad_notes.study.graph import floating_in, nodes_below
 from tinygrad_notes.study.samples import SAMPLES
 from tinygrad_notes.tensor import Tensor, wrap
 
@@ -17,37 +18,18 @@ SCALE = 1.001
 CANDIDATES = 8  # samples of an op that are tried until one notices
 
 
-def floating_of(values) -> list[Tensor]:
-    if isinstance(values, list | tuple):
-        return [t for v in values for t in floating_of(v)]
-    return [values] if isinstance(values, Tensor) and values.dtype.kind == "f" else []
-
-
-def ops_below(values) -> set[str]:
-    found, stack = set(), [v.node for v in values if v.node is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        found.add(node.name)
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return found
-
-
 def ops_of(sample) -> tuple[set[str], set[str]]:
     """The ops on the tape of the sample's value, and those of its gradients."""
     operands = [
         wrap(a.copy()).requires_grad_() if i in sample.differentiable else a for i, a in enumerate(sample.operands)
     ]
-    values = [v for v in floating_of(sample.call(*operands)) if v.requires_grad]
-    first, second = ops_below(values), set()
+    values = [v for v in floating_in(sample.call(*operands)) if v.requires_grad]
+    first, second = {node.name for node in nodes_below(values)}, set()
     if sample.order > 1 and values:
         leaves = [operands[i] for i in sample.differentiable]
         ones = [wrap(np.ones(v.shape)).requires_grad_() for v in values]
         found = tn.grad(values, leaves, ones, create_graph=True, allow_unused=True)
-        second = ops_below([g for g in found if g is not None])
+        second = {node.name for node in nodes_below(found)}
     return first, second
 
 

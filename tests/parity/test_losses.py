@@ -25,6 +25,16 @@ def logits_and_labels(shape, ignored=None):
     return rng.standard_normal(shape) * 3, labels, rng.uniform(0.5, 2, classes)
 
 
+def check_with_weight(parity, name, weight, options, logits, target, dtype):
+    """The loss of both sides with one weight per class, or none."""
+
+    def of(function, make):
+        w = None if weight is None else make(weight.astype(dtype))
+        return lambda x, t: function(x, t, weight=w, **options)
+
+    parity.check(of(getattr(tn, name), tn.tensor), of(getattr(F, name), torch.tensor), logits, target, dtype=dtype)
+
+
 @DTYPES
 @REDUCTIONS
 @pytest.mark.parametrize("name", ["mse_loss", "l1_loss"])
@@ -51,17 +61,7 @@ def test_cross_entropy(parity, dtype, reduction, shape, weighted, smoothing, ign
         "ignore_index": -100 if ignored is None else ignored,
     }
 
-    def with_weight(function, make):
-        w = make(weight.astype(dtype)) if weighted else None
-        return lambda x, t: function(x, t, weight=w, **options)
-
-    parity.check(
-        with_weight(tn.cross_entropy, tn.tensor),
-        with_weight(F.cross_entropy, torch.tensor),
-        logits,
-        labels,
-        dtype=dtype,
-    )
+    check_with_weight(parity, "cross_entropy", weight if weighted else None, options, logits, labels, dtype)
 
 
 @DTYPES
@@ -75,17 +75,7 @@ def test_cross_entropy_of_probabilities(parity, dtype, reduction, shape, weighte
     targets /= targets.sum(0 if len(shape) == 1 else 1, keepdims=True)
     options = {"reduction": reduction, "label_smoothing": smoothing}
 
-    def with_weight(function, make):
-        w = make(weight.astype(dtype)) if weighted else None
-        return lambda x, t: function(x, t, weight=w, **options)
-
-    parity.check(
-        with_weight(tn.cross_entropy, tn.tensor),
-        with_weight(F.cross_entropy, torch.tensor),
-        logits,
-        targets,
-        dtype=dtype,
-    )
+    check_with_weight(parity, "cross_entropy", weight if weighted else None, options, logits, targets, dtype)
 
 
 @DTYPES
@@ -97,13 +87,7 @@ def test_nll_loss(parity, dtype, reduction, shape, weighted, ignored):
     logits, labels, weight = logits_and_labels(shape, ignored)
     options = {"reduction": reduction, "ignore_index": -100 if ignored is None else ignored}
 
-    def with_weight(function, make):
-        w = make(weight.astype(dtype)) if weighted else None
-        return lambda x, t: function(x, t, weight=w, **options)
-
-    parity.check(
-        with_weight(tn.nll_loss, tn.tensor), with_weight(F.nll_loss, torch.tensor), logits, labels, dtype=dtype
-    )
+    check_with_weight(parity, "nll_loss", weight if weighted else None, options, logits, labels, dtype)
 
 
 @DTYPES

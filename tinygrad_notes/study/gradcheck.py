@@ -26,6 +26,7 @@ from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.nn import Module
 from tinygrad_notes.registry import REGISTRY, Op
+from tinygrad_notes.study.graph import floating_in
 from tinygrad_notes.tape import enable_grad
 from tinygrad_notes.tensor import Tensor, float64, to_array, wrap
 
@@ -166,7 +167,7 @@ def _objective(evaluate: Callable[[], Any], rng: np.random.Generator) -> Callabl
         with enable_grad():
             values = evaluate()
             total = None
-            for i, value in enumerate(_flat(values)):
+            for i, value in enumerate(floating_in(values)):
                 if i == len(weights):
                     weights.append(rng.standard_normal(value.shape))
                 part = (value * weights[i]).sum()
@@ -176,15 +177,6 @@ def _objective(evaluate: Callable[[], Any], rng: np.random.Generator) -> Callabl
         return total
 
     return scalar
-
-
-def _flat(values: Any) -> list[Tensor]:
-    """The floating Tensors in nested tuples, lists and dicts."""
-    if isinstance(values, Tensor):
-        return [values] if values.dtype.kind == "f" else []
-    if isinstance(values, dict):
-        values = list(values.values())
-    return [t for value in values for t in _flat(value)] if isinstance(values, list | tuple) else []
 
 
 def _gradient_objective(

@@ -13,7 +13,8 @@ from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.nn import Module
 from tinygrad_notes.registry import Op
-from tinygrad_notes.tape import Node, enable_grad, no_grad, owner_of, watch
+from tinygrad_notes.study.graph import nodes_below
+from tinygrad_notes.tape import enable_grad, no_grad, owner_of, watch
 from tinygrad_notes.tensor import Tensor, wrap
 
 # Multiply-adds of one call, from its operands and its value. Ops that are not named cost additions at most.
@@ -192,36 +193,12 @@ def _kept_bytes(model: Module, output: Any) -> int:
     """The memory that the tape below ``output`` holds, each buffer once, without those of the model."""
     own = {id(owner_of(t.data)) for t in [*model.parameters(), *model.buffers()]}
     buffers: dict[int, int] = {}
-    for node in _nodes(output):
+    for node in nodes_below(output):
         for array in _arrays((node.saved, node.call, node.derivatives)):
             owner = id(owner_of(array))
             if owner not in own:
                 buffers[owner] = max(buffers.get(owner, 0), array.nbytes)
     return sum(buffers.values())
-
-
-def _nodes(output: Any) -> Iterator[Node]:
-    stack = [t.node for t in _tensors(output) if t.node is not None]
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        yield node
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    if isinstance(output, dict):
-        output = list(output.values())
-    return (
-        [t for o in output for t in _tensors(o)]
-        if isinstance(output, list | tuple)
-        else [output]
-        if isinstance(output, Tensor)
-        else []
-    )
 
 
 def _arrays(value: Any) -> Iterator[Any]:

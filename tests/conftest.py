@@ -11,8 +11,8 @@ import pytest
 
 import tinygrad_notes as tn
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.modes import RECORD, mode
 from tinygrad_notes.registry import REGISTRY
-from tinygrad_notes.tape import RECORD, mode
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.register_profile("intense", deadline=None, max_examples=500)

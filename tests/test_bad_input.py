@@ -14,9 +14,9 @@ from tests.bad_input import CASES, DEFINED, ERRORS, Case, message_of, scope
 from tests.foreign_array import ForeignArray
 from tinygrad_notes import Tensor
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.modes import mode
 from tinygrad_notes.nn import Module
 from tinygrad_notes.registry import REGISTRY
-from tinygrad_notes.tape import mode
 
 
 def snapshot(value: Any) -> Any:

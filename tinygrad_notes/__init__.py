@@ -15,11 +15,11 @@ from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientEr
 from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
 from tinygrad_notes.kernels import use_kernels
+from tinygrad_notes.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, watch
 from tinygrad_notes.ops import *  # noqa: F403
 from tinygrad_notes.ops import __all__ as _ops
 from tinygrad_notes.ops.creation import tensor  # said again for type checkers: the function, not the module
 from tinygrad_notes.registry import REGISTRY, Array, Arrays, op
-from tinygrad_notes.tape import detect_anomaly, enable_grad, is_grad_enabled, no_grad, watch
 from tinygrad_notes.tensor import Tensor, bool_, float32, float64, int32, int64, uint8
 
 __version__ = "0.1.0"

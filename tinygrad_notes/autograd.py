@@ -9,27 +9,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.explain import ERRORS
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.registry import ERRORS, PART, REGISTRY, tensors_of
-from tinygrad_notes.tape import (
-    RAW,
-    RECORD,
-    SILENT,
-    Extra,
-    Mode,
-    Node,
-    check_finite,
-    check_saved,
-    check_unwritten,
-    clock,
-    enable_grad,
-    forward_lines,
-    in_mode,
-    mark_written,
-    mode,
-    writes,
-)
+from tinygrad_notes.modes import RAW, RECORD, SILENT, Mode, check_finite, enable_grad, forward_lines, in_mode, mode
+from tinygrad_notes.operation import PART
+from tinygrad_notes.registry import REGISTRY
+from tinygrad_notes.tape import Extra, Node
 from tinygrad_notes.tensor import Tensor, to_array, wrap
+from tinygrad_notes.wrapper import tensors_of
+from tinygrad_notes.writes import check_saved, check_unwritten, clock, mark_written, writes
 
 # ---------------------------------------------------------------------- the pass
 

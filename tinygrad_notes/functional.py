@@ -11,9 +11,12 @@ from tinygrad_notes.autograd import grad
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import describe
 from tinygrad_notes.generator import get_rng_state, set_rng_state
-from tinygrad_notes.registry import REGISTRY, many, private_op
-from tinygrad_notes.tape import clock, enable_grad, mode, no_grad, written_since
+from tinygrad_notes.modes import enable_grad, mode, no_grad
+from tinygrad_notes.operation import private_op
+from tinygrad_notes.registry import REGISTRY
 from tinygrad_notes.tensor import Tensor, to_array, wrap
+from tinygrad_notes.wrapper import many
+from tinygrad_notes.writes import clock, written_since
 
 
 def _fresh(x: Any, name: str) -> Tensor:

@@ -12,7 +12,8 @@ import pytest
 import tinygrad_notes as tn
 from tests.engine.helpers import leaf
 from tinygrad_notes.registry import REGISTRY
-from tinygrad_notes.tape import Node, writes
+from tinygrad_notes.tape import Node
+from tinygrad_notes.writes import writes
 
 rng = np.random.default_rng(0)
 

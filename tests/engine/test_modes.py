@@ -12,7 +12,7 @@ import pytest
 import tinygrad_notes as tn
 from tests.engine.helpers import leaf
 from tinygrad_notes import GradientError
-from tinygrad_notes.tape import RECORD, SILENT, mode, watch
+from tinygrad_notes.modes import RECORD, SILENT, mode, watch
 
 
 def records() -> bool:

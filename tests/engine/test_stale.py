@@ -11,7 +11,7 @@ import pytest
 import tinygrad_notes as tn
 from tests.engine.helpers import counting, leaf
 from tinygrad_notes import GradientError
-from tinygrad_notes.tape import writes
+from tinygrad_notes.writes import writes
 
 HERE = r"test_stale\.py:\d+"
 WRITES = [

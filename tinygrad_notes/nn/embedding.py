@@ -9,8 +9,8 @@ from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn import init
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor
+from tinygrad_notes.writes import mark_written
 
 
 class Embedding(Module):

@@ -12,8 +12,8 @@ from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.generator import generator as package_generator
 from tinygrad_notes.ops.arguments import number
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, as_dtype, float32, to_array, to_device, wrap
+from tinygrad_notes.writes import mark_written
 
 Generator = np.random.Generator
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Self
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.nn.tree import tree
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, as_dtype, to_array, to_device, wrap
+from tinygrad_notes.writes import mark_written
 
 PreHook = Callable[["Module", tuple[Any, ...]], Any]
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]

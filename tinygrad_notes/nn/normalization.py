@@ -13,8 +13,8 @@ from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import batch_norm, layer_norm
 from tinygrad_notes.ops.arguments import at_least, count, probability
 from tinygrad_notes.ops.shape import as_shape
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, wrap
+from tinygrad_notes.writes import mark_written
 
 
 class _BatchNorm(Module):

@@ -19,8 +19,9 @@ from tinygrad_notes.ops.elementwise import (
     subtract,
 )
 from tinygrad_notes.ops.indexing import refuse_leaf
-from tinygrad_notes.tape import adopt, check_operand, mark_written, owner_of
+from tinygrad_notes.tape import adopt
 from tinygrad_notes.tensor import Tensor, wrap
+from tinygrad_notes.writes import check_operand, mark_written, owner_of
 
 
 def _writing(op: Any, name: str) -> Callable[[Tensor, Any], Tensor]:

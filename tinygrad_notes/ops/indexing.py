@@ -8,12 +8,14 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.modes import mode
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tape import VIEWS, adopt, check_operand, forgive_write, mark_written, mode, owner_of
+from tinygrad_notes.tape import adopt
 from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, to_array, wrap
+from tinygrad_notes.writes import VIEWS, check_operand, forgive_write, mark_written, owner_of
 
 
 def plain_index(index):

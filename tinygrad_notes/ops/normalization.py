@@ -19,8 +19,8 @@ from tinygrad_notes.ops.elementwise import sqrt, square
 from tinygrad_notes.ops.reduction import mean
 from tinygrad_notes.ops.shape import as_shape, operand, reshape
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, as_floating, to_array
+from tinygrad_notes.writes import mark_written
 
 
 def _normalized(x, axes, eps):

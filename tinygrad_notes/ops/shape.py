@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.modes import mode
 from tinygrad_notes.registry import Array, Arrays, op
-from tinygrad_notes.tape import mode
 from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
 
 

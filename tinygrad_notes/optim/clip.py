@@ -11,8 +11,8 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.ops.arguments import number
-from tinygrad_notes.tape import mark_written
 from tinygrad_notes.tensor import Tensor, wrap
+from tinygrad_notes.writes import mark_written
 
 
 def _gradients(parameters: Iterable[Tensor] | Tensor, name: str) -> list[Tensor]:

@@ -8,9 +8,10 @@ from typing import Any
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import describe
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.modes import enable_grad
 from tinygrad_notes.ops.arguments import at_least
-from tinygrad_notes.tape import enable_grad, mark_written
 from tinygrad_notes.tensor import Tensor, to_array, to_device, wrap
+from tinygrad_notes.writes import mark_written
 
 Group = dict[str, Any]
 

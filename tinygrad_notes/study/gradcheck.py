@@ -24,10 +24,10 @@ from tinygrad_notes import lazy
 from tinygrad_notes.autograd import grad
 from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
+from tinygrad_notes.modes import enable_grad
 from tinygrad_notes.nn import Module
 from tinygrad_notes.registry import REGISTRY, Op
 from tinygrad_notes.study.graph import floating_in
-from tinygrad_notes.tape import enable_grad
 from tinygrad_notes.tensor import Tensor, float64, to_array, wrap
 
 samples = lazy.module("tinygrad_notes.study.samples")

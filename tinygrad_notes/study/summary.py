@@ -11,11 +11,12 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.kernels import DEVICES
+from tinygrad_notes.modes import enable_grad, no_grad, watch
 from tinygrad_notes.nn import Module
 from tinygrad_notes.registry import Op
 from tinygrad_notes.study.graph import nodes_below
-from tinygrad_notes.tape import enable_grad, no_grad, owner_of, watch
 from tinygrad_notes.tensor import Tensor, wrap
+from tinygrad_notes.writes import owner_of
 
 # Multiply-adds of one call, from its operands and its value. Ops that are not named cost additions at most.
 WORK: dict[str, Callable[[tuple[Any, ...], Any], int]] = {

@@ -13,11 +13,11 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.generator import get_rng_state, set_rng_state
+from tinygrad_notes.modes import no_grad
 from tinygrad_notes.nn import Module
 from tinygrad_notes.ops.arguments import at_least, one_of
 from tinygrad_notes.ops.arguments import count as whole
 from tinygrad_notes.optim import Optimizer, clip_grad_norm_
-from tinygrad_notes.tape import no_grad
 from tinygrad_notes.tensor import Tensor, to_numpy
 from tinygrad_notes.training.checkpoint import CheckpointError, check_model, load_checkpoint, save_checkpoint
 from tinygrad_notes.training.metrics import Accuracy, Mean, Metric

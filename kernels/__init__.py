@@ -1,6 +1,6 @@
 """Hot ops on bare arrays. The array's type chooses the backend; ``kernels/README.md`` is the contract.
 
-``kernels.conv2d(x, ...)`` is ``backend_of(x).conv2d(x, ...)``. A backend is a module that defines the functions of
+``kernels.conv(x, ...)`` is ``backend_of(x).conv(x, ...)``. A backend is a module that defines the functions of
 ``kernels.reference`` with the same signatures. Nothing here knows a Tensor or the tape.
 """
 
@@ -42,7 +42,12 @@ def register_array_type(array_type: type, device: str, backend: ModuleType = ref
 
 
 def backend_of(array: Any) -> ModuleType:
-    """The backend that runs ops on ``array``, or on a list of arrays, in this thread."""
+    """The backend that runs ops on ``array``, or on a list of arrays, in this thread.
+
+    >>> from tinygrad_notes.kernels import backend_of
+    >>> backend_of(np.zeros(3)).__name__.startswith("tinygrad_notes.kernels.")
+    True
+    """
     if isinstance(array, list | tuple) and array:
         array = array[0]
     if isinstance(array, np.generic):  # what NumPy makes of an array of no axes
@@ -61,6 +66,16 @@ def use_kernels(choice: str) -> Iterator[None]:
     """Run hot ops on the chosen backend, in this thread or task: ``"default"`` or ``"reference"``.
 
     Use it as a context manager, ``with use_kernels("reference"): ...``, or as a decorator.
+
+    >>> with tn.use_kernels("reference"):
+    ...     y = tn.softmax([0.0, 0.0])
+    >>> y
+    Tensor([0.5, 0.5])
+    >>> with tn.use_kernels("abacus"):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.DeviceError: use_kernels: there is no backend 'abacus', only 'default', 'reference'
     """
     if choice not in BACKENDS:
         raise DeviceError(f"use_kernels: there is no backend {choice!r}, only {', '.join(map(repr, BACKENDS))}")

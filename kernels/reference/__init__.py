@@ -3,12 +3,13 @@
 from tinygrad_notes.kernels.reference.attention import attention, attention_grad
 from tinygrad_notes.kernels.reference.convolution import (
     col2im,
-    conv2d,
-    conv2d_im2col,
-    conv2d_weight_grad,
-    conv_transpose2d,
+    conv,
+    conv_im2col,
+    conv_transpose,
+    conv_weight_grad,
     im2col,
 )
+from tinygrad_notes.kernels.reference.ctc import ctc_loss, ctc_loss_grad
 from tinygrad_notes.kernels.reference.dropout import dropout, dropout_mask
 from tinygrad_notes.kernels.reference.elementwise import erf, exp, gelu, gelu_grad, sigmoid, silu, silu_grad, tanh
 from tinygrad_notes.kernels.reference.indexing import embedding, embedding_grad, scatter_add
@@ -19,16 +20,25 @@ from tinygrad_notes.kernels.reference.loss import (
     cross_entropy_probabilities,
     cross_entropy_probabilities_grad,
 )
-from tinygrad_notes.kernels.reference.normalization import batch_norm, batch_norm_grad, layer_norm, layer_norm_grad
+from tinygrad_notes.kernels.reference.normalization import (
+    batch_norm,
+    batch_norm_grad,
+    group_norm,
+    group_norm_grad,
+    layer_norm,
+    layer_norm_grad,
+    rms_norm,
+    rms_norm_grad,
+)
 from tinygrad_notes.kernels.reference.optimizer import adam_step, global_norm, sgd_step
 from tinygrad_notes.kernels.reference.pooling import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_grad,
-    avg_pool2d,
-    avg_pool2d_grad,
-    max_pool2d,
-    max_pool2d_gather,
-    max_pool2d_grad,
+    adaptive_avg_pool,
+    adaptive_avg_pool_grad,
+    avg_pool,
+    avg_pool_grad,
+    max_pool,
+    max_pool_gather,
+    max_pool_grad,
 )
 from tinygrad_notes.kernels.reference.recurrent import (
     gru_scan,
@@ -56,18 +66,18 @@ __all__ = [
     # convolution
     "im2col",
     "col2im",
-    "conv2d",
-    "conv2d_im2col",
-    "conv2d_weight_grad",
-    "conv_transpose2d",
+    "conv",
+    "conv_im2col",
+    "conv_weight_grad",
+    "conv_transpose",
     # pooling
-    "max_pool2d",
-    "max_pool2d_grad",
-    "max_pool2d_gather",
-    "avg_pool2d",
-    "avg_pool2d_grad",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool2d_grad",
+    "max_pool",
+    "max_pool_grad",
+    "max_pool_gather",
+    "avg_pool",
+    "avg_pool_grad",
+    "adaptive_avg_pool",
+    "adaptive_avg_pool_grad",
     # softmax
     "softmax",
     "softmax_grad",
@@ -89,6 +99,10 @@ __all__ = [
     "batch_norm_grad",
     "layer_norm",
     "layer_norm_grad",
+    "group_norm",
+    "group_norm_grad",
+    "rms_norm",
+    "rms_norm_grad",
     # attention
     "attention",
     "attention_grad",
@@ -104,4 +118,6 @@ __all__ = [
     "cross_entropy_grad",
     "cross_entropy_probabilities",
     "cross_entropy_probabilities_grad",
+    "ctc_loss",
+    "ctc_loss_grad",
 ]

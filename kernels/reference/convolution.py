@@ -1,9 +1,10 @@
-"""Convolution as a matrix product over the windows of its input.
+"""Convolution as a matrix product over the windows of its input, along any number of spatial axes.
 
 The windows are written out as columns of a matrix (im2col); then convolution is weight @ columns, the gradient of the
 weight is gradient @ columnsᵀ, and the gradient of the input adds the columns weightᵀ @ gradient back where they were
-read (col2im). Transposed convolution is that gradient of the input, taken as an op of its own. The functions that start
-with an underscore take any number of spatial axes.
+read (col2im). Transposed convolution is that gradient of the input, taken as an op of its own.
+
+``size`` stands for the spatial axes of an input, (L,), (H, W) or (D, H, W), and ``counts`` for the windows along them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from tinygrad_notes.kernels.reference.windows import (
 
 
 def im2col(x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size) -> Array:
-    """The windows of x (N, C, H, W) as columns: (N, C·kh·kw, oh·ow), oh = ⌊(H + 2p - d(kh - 1) - 1) / s⌋ + 1.
+    """The windows of x (N, C, *size) as columns: (N, C·Πkernel_size, Πcounts).
 
-    Row (c·kh + i)·kw + j, column y·ow + x holds the padded input at (c, y·s + i·d, x·s + j·d). Linear; its derivative
-    is ``col2im``.
+    counts = ⌊(size + 2p - d(k - 1) - 1) / s⌋ + 1 along each axis. In two dimensions row (c·kh + i)·kw + j, column
+    y·ow + x holds the padded input at (c, y·s + i·d, x·s + j·d). Linear; its derivative is ``col2im``.
     """
     images, channels = x.shape[:2]
     counts = window_counts(x.shape[2:], kernel_size, stride, padding, dilation)
@@ -38,7 +39,7 @@ def im2col(x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: S
 
 
 def col2im(columns: Array, output_size: Size, kernel_size: Size, stride: Size, padding: Size, dilation: Size) -> Array:
-    """Add columns (N, C·kh·kw, oh·ow) up where ``im2col`` read them: (N, C, *output_size).
+    """Add columns (N, C·Πkernel_size, Πcounts) up where ``im2col`` read them: (N, C, *output_size).
 
     Linear; its derivative is ``im2col``.
     """
@@ -48,62 +49,15 @@ def col2im(columns: Array, output_size: Size, kernel_size: Size, stride: Size, p
     return _sum_windows(columns, output_size, kernel_size, stride, padding, dilation)
 
 
-def conv2d(
+def conv(
     x: Array, weight: Array, bias: Array | None, stride: Size, padding: Size, dilation: Size, groups: int
 ) -> Array:
-    """Cross-correlation of x (N, C, H, W) with weight (O, C/groups, kh, kw), plus bias (O,) or None: (N, O, oh, ow).
+    """Cross-correlation of x (N, C, *size) with weight (O, C/groups, *kernel_size), plus bias (O,) or None.
 
-    y[n, o, y, x] = b[o] + Σ_{c,i,j} w[o, c, i, j] · padded x[n, group(o)·C/groups + c, y·s + i·d, x·s + j·d].
-    Derivatives: ``conv_transpose2d`` for x, ``conv2d_weight_grad`` for weight, the sum over N, oh, ow for bias.
+    In two dimensions y[n, o, y, x] = b[o] + Σ_{c,i,j} w[o, c, i, j] · padded x[n, group(o)·C/groups + c, y·s + i·d,
+    x·s + j·d], of shape (N, O, *counts); the others likewise. Derivatives: ``conv_transpose`` for x,
+    ``conv_weight_grad`` for weight, the sum over all axes but O for bias.
     """
-    return _conv(x, weight, bias, stride, padding, dilation, groups)
-
-
-def conv2d_im2col(
-    x: Array, weight: Array, bias: Array | None, stride: Size, padding: Size, dilation: Size, groups: int
-) -> Array:
-    """``conv2d`` spelled out: ``im2col``, then one matrix product for each group of channels."""
-    kernel_size = weight.shape[2:]
-    counts = window_counts(x.shape[2:], kernel_size, stride, padding, dilation)
-    images, outputs, rows = x.shape[0], weight.shape[0], math.prod(weight.shape[1:])
-    columns = im2col(x, kernel_size, stride, padding, dilation).reshape(images, groups, rows, math.prod(counts))
-    y = np.matmul(weight.reshape(groups, outputs // groups, rows), columns)  # (N, groups, O/groups, oh·ow)
-    y = y.reshape(images, outputs, *counts)
-    return y if bias is None else y + _per_channel(bias, y)
-
-
-def conv_transpose2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    stride: Size,
-    padding: Size,
-    dilation: Size,
-    groups: int,
-    output_size: Size,
-) -> Array:
-    """Transposed convolution of x (N, C, h, w) with weight (C, O/groups, kh, kw), plus bias: (N, O, *output_size).
-
-    x[n, c, y, x] · w[c, o, i, j] is added at (y·s + i·d - p, x·s + j·d - p); what falls outside is dropped. It is the
-    gradient of ``conv2d`` with respect to an input of size ``output_size``; elements of it that no window saw get 0
-    (plus bias). Derivatives: ``conv2d`` for x, ``conv2d_weight_grad`` with the roles of x and g exchanged for weight.
-    """
-    return _conv_transpose(x, weight, bias, stride, padding, dilation, groups, output_size)
-
-
-def conv2d_weight_grad(
-    x: Array, g: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size, groups: int
-) -> Array:
-    """Gradient of ``conv2d``'s weight, (O, C/groups, *kernel_size), from x (N, C, H, W) and g (N, O, oh, ow).
-
-    gw[o, c, i, j] = Σ_{n,y,x} g[n, o, y, x] · padded x[n, group(o)·C/groups + c, y·s + i·d, x·s + j·d]. Bilinear.
-    """
-    return _conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups)
-
-
-def _conv(
-    x: Array, weight: Array, bias: Array | None, stride: Size, padding: Size, dilation: Size, groups: int
-) -> Array:
     outputs, kernel_size = weight.shape[0], weight.shape[2:]
     counts = window_counts(x.shape[2:], kernel_size, stride, padding, dilation)
     columns = _columns(x, counts, kernel_size, stride, padding, dilation, groups)
@@ -113,7 +67,20 @@ def _conv(
     return y.reshape(outputs, x.shape[0], *counts).swapaxes(0, 1).copy()
 
 
-def _conv_transpose(
+def conv_im2col(
+    x: Array, weight: Array, bias: Array | None, stride: Size, padding: Size, dilation: Size, groups: int
+) -> Array:
+    """``conv`` spelled out: ``im2col``, then one matrix product for each group of channels."""
+    kernel_size = weight.shape[2:]
+    counts = window_counts(x.shape[2:], kernel_size, stride, padding, dilation)
+    images, outputs, rows = x.shape[0], weight.shape[0], math.prod(weight.shape[1:])
+    columns = im2col(x, kernel_size, stride, padding, dilation).reshape(images, groups, rows, math.prod(counts))
+    y = np.matmul(weight.reshape(groups, outputs // groups, rows), columns)  # (N, groups, O/groups, Πcounts)
+    y = y.reshape(images, outputs, *counts)
+    return y if bias is None else y + _per_channel(bias, y)
+
+
+def conv_transpose(
     x: Array,
     weight: Array,
     bias: Array | None,
@@ -123,28 +90,40 @@ def _conv_transpose(
     groups: int,
     output_size: Size,
 ) -> Array:
+    """Transposed convolution of x (N, C, *counts) with weight (C, O/groups, *kernel_size): (N, O, *output_size).
+
+    x at place y times w at offset i is added at y·s + i·d - p along each axis; what falls outside is dropped. It is the
+    gradient of ``conv`` with respect to an input of size ``output_size``; elements of it that no window saw get 0. Then
+    the bias (O,) is added. Derivatives: ``conv`` for x, ``conv_weight_grad`` with the roles of x and g exchanged for
+    weight.
+    """
     images, channels, *counts = x.shape
     outputs, kernel_size = weight.shape[1] * groups, weight.shape[2:]
     rows = math.prod(weight.shape[1:])
     matrix = weight.reshape(groups, channels // groups, rows).swapaxes(1, 2)
-    columns = np.matmul(matrix, _channels_first(x, groups))  # (groups, O/groups·kh·kw, N·h·w)
+    columns = np.matmul(matrix, _channels_first(x, groups))  # (groups, O/groups·Πkernel_size, N·Πcounts)
     columns = columns.reshape(outputs, *kernel_size, images, *counts)
     y = _sum_windows(_images_first(columns), output_size, kernel_size, stride, padding, dilation)
     return y if bias is None else y + _per_channel(bias, y)
 
 
-def _conv_weight_grad(
+def conv_weight_grad(
     x: Array, g: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size, groups: int
 ) -> Array:
+    """Gradient of ``conv``'s weight, (O, C/groups, *kernel_size), from x (N, C, *size) and g (N, O, *counts).
+
+    In two dimensions gw[o, c, i, j] = Σ_{n,y,x} g[n, o, y, x] · padded x[n, group(o)·C/groups + c, y·s + i·d,
+    x·s + j·d]. Bilinear.
+    """
     columns = _columns(x, g.shape[2:], kernel_size, stride, padding, dilation, groups)
-    gradient = np.matmul(_channels_first(g, groups), columns.swapaxes(1, 2))  # (groups, O/groups, C/groups·kh·kw)
+    gradient = np.matmul(_channels_first(g, groups), columns.swapaxes(1, 2))
     return gradient.reshape(g.shape[1], x.shape[1] // groups, *kernel_size)
 
 
 def _columns(
     x: Array, counts: Size, kernel_size: Size, stride: Size, padding: Size, dilation: Size, groups: int
 ) -> Array:
-    """The windows of all images side by side, (groups, C/groups·kh·kw, N·oh·ow): one matrix product for the batch."""
+    """The windows of all images side by side, (groups, C/groups·Πkernel_size, N·Πcounts): one product for the batch."""
     images, channels = x.shape[:2]
     columns = np.empty_like(x, shape=(channels, *kernel_size, images, *counts))
     padded = _pad(x, counts, kernel_size, stride, padding, dilation)

@@ -13,6 +13,8 @@ Array = np.ndarray
 
 def embedding(weight: Array, indices: Array) -> Array:
     """The rows of weight (V, D) at ``indices``, any integers of any shape: (*indices.shape, D)."""
+    if 0 in weight.strides:  # a table that repeats its memory, which take would write out first
+        return weight[indices]
     return np.take(weight, indices, axis=0)
 
 

@@ -1,4 +1,6 @@
-"""Pooling over windows of a plane. The functions that start with an underscore take any number of spatial axes."""
+"""Pooling over windows of a sequence, a plane or a volume: ``size`` is (L,), (H, W) or (D, H, W), ``counts`` the number
+of windows along each axis.
+"""
 
 from __future__ import annotations
 
@@ -18,76 +20,14 @@ from tinygrad_notes.kernels.reference.windows import (
 )
 
 
-def max_pool2d(
+def max_pool(
     x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size, ceil_mode: bool
 ) -> tuple[Array, Array]:
-    """Largest element of each window of x (N, C, H, W), and where it stands: (y, indices), both (N, C, oh, ow).
+    """Largest element of each window of x (N, C, *size), and where it stands: (y, indices), both (N, C, *counts).
 
-    ``indices`` (int32) are row·W + column of the first maximum, or of the first NaN, which counts as the largest.
-    Padding never wins. Each window must see an element of the plane.
+    ``indices`` (int32) count the elements of ``size`` in C order, row·W + column in two dimensions: the first maximum,
+    or the first NaN, which counts as the largest. Padding never wins. Each window must see an element of x.
     """
-    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool2d_grad(g: Array, indices: Array, input_size: Size) -> Array:
-    """Gradient of max_pool2d's x (N, C, *input_size): each g (N, C, oh, ow) is added where its maximum stood.
-
-    Linear in g; its derivative is ``max_pool2d_gather``.
-    """
-    return _max_pool_grad(g, indices, input_size)
-
-
-def max_pool2d_gather(x: Array, indices: Array) -> Array:
-    """The elements of each plane of x (N, C, H, W) at ``indices`` (N, C, oh, ow).
-
-    Linear in x; its derivative is ``max_pool2d_grad``.
-    """
-    return _max_pool_gather(x, indices)
-
-
-def avg_pool2d(
-    x: Array, kernel_size: Size, stride: Size, padding: Size, ceil_mode: bool, count_include_pad: bool
-) -> Array:
-    """Mean of each window of x (N, C, H, W): (N, C, oh, ow).
-
-    The divisor counts the elements of the padded plane in the window, or with ``count_include_pad=False`` those of the
-    plane; what a window of ``ceil_mode`` sees beyond the padding never counts.
-    """
-    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-def avg_pool2d_grad(
-    g: Array,
-    input_size: Size,
-    kernel_size: Size,
-    stride: Size,
-    padding: Size,
-    ceil_mode: bool,
-    count_include_pad: bool,
-) -> Array:
-    """Gradient of avg_pool2d's x, (N, C, *input_size), from g (N, C, oh, ow).
-
-    Linear; its derivative is ``avg_pool2d``.
-    """
-    return _avg_pool_grad(g, input_size, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-def adaptive_avg_pool2d(x: Array, output_size: Size) -> Array:
-    """Means of x (N, C, H, W) over output_size windows that cover it: (N, C, *output_size).
-
-    Window i of n along an axis of length L runs from ⌊iL/n⌋ to ⌈(i+1)L/n⌉.
-    """
-    return _adaptive_avg_pool(x, output_size)
-
-
-def adaptive_avg_pool2d_grad(g: Array, input_size: Size) -> Array:
-    """Gradient of adaptive_avg_pool2d's x (N, C, *input_size). Linear; its derivative is ``adaptive_avg_pool2d``."""
-    return _adaptive_avg_pool_grad(g, input_size)
-
-
-def _max_pool(
-    x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size, ceil_mode: bool
-) -> tuple[Array, Array]:
     size = x.shape[2:]
     counts = window_counts(size, kernel_size, stride, padding, dilation, ceil_mode)
     padded = padded_size(size, counts, kernel_size, stride, padding, dilation)
@@ -105,7 +45,11 @@ def _max_pool(
     return y, indices
 
 
-def _max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
+def max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
+    """Gradient of max_pool's x (N, C, *input_size): each g (N, C, *counts) is added where its maximum stood.
+
+    Linear in g; its derivative is ``max_pool_gather``.
+    """
     images, channels = g.shape[:2]
     area = math.prod(input_size)
     first = np.arange(images * channels, like=g, dtype=np.int64) * area  # where each plane starts
@@ -115,14 +59,23 @@ def _max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
     return gradient.reshape(images, channels, *input_size)
 
 
-def _max_pool_gather(x: Array, indices: Array) -> Array:
+def max_pool_gather(x: Array, indices: Array) -> Array:
+    """The elements of x (N, C, *size) at ``indices`` (N, C, *counts), which count the elements of ``size``.
+
+    Linear in x; its derivative is ``max_pool_grad``.
+    """
     axes = x.ndim - 2
     return np.take_along_axis(planes(x, axes), planes(indices, axes), axis=-1).reshape(indices.shape)
 
 
-def _avg_pool(
+def avg_pool(
     x: Array, kernel_size: Size, stride: Size, padding: Size, ceil_mode: bool, count_include_pad: bool
 ) -> Array:
+    """Mean of each window of x (N, C, *size): (N, C, *counts).
+
+    The divisor counts the elements of padded x in the window, or with ``count_include_pad=False`` those of x; what a
+    window of ``ceil_mode`` sees beyond the padding never counts.
+    """
     size, dilation = x.shape[2:], (1,) * len(kernel_size)
     counts = window_counts(size, kernel_size, stride, padding, dilation, ceil_mode)
     total = pad(x, padded_size(size, counts, kernel_size, stride, padding, dilation), padding)
@@ -133,7 +86,7 @@ def _avg_pool(
     return total / _window_areas(x, size, counts, kernel_size, stride, padding, count_include_pad)
 
 
-def _avg_pool_grad(
+def avg_pool_grad(
     g: Array,
     input_size: Size,
     kernel_size: Size,
@@ -142,6 +95,10 @@ def _avg_pool_grad(
     ceil_mode: bool,
     count_include_pad: bool,
 ) -> Array:
+    """Gradient of avg_pool's x, (N, C, *input_size), from g (N, C, *counts).
+
+    Linear; its derivative is ``avg_pool``.
+    """
     counts = g.shape[2:]
     padded = padded_size(input_size, counts, kernel_size, stride, padding, (1,) * len(counts))
     gradient = g / _window_areas(g, input_size, counts, kernel_size, stride, padding, count_include_pad)
@@ -152,6 +109,28 @@ def _avg_pool_grad(
             wider[seen] += gradient
         gradient = wider
     return gradient if padded == input_size else gradient[inside(input_size, padding)].copy()
+
+
+def adaptive_avg_pool(x: Array, output_size: Size) -> Array:
+    """Means of x (N, C, *size) over output_size windows that cover it: (N, C, *output_size).
+
+    Window i of n along an axis of length L runs from ⌊iL/n⌋ to ⌈(i+1)L/n⌉.
+    """
+    for axis, count in enumerate(output_size, start=2):
+        means = [x[cells].mean(axis=axis, keepdims=True) for cells in _cells(axis, x.shape, count)]
+        x = np.concatenate(means, axis=axis)
+    return x
+
+
+def adaptive_avg_pool_grad(g: Array, input_size: Size) -> Array:
+    """Gradient of adaptive_avg_pool's x (N, C, *input_size). Linear; its derivative is ``adaptive_avg_pool``."""
+    for axis, size in enumerate(input_size, start=2):
+        wider = np.zeros_like(g, shape=(*g.shape[:axis], size, *g.shape[axis + 1 :]))
+        for i, cells in enumerate(_cells(axis, wider.shape, g.shape[axis])):
+            one = (slice(None),) * axis + (slice(i, i + 1),)
+            wider[cells] += g[one] / (cells[axis].stop - cells[axis].start)
+        g = wider
+    return g
 
 
 def _offsets_along(axis: int, ndim: int, kernel: int, stride: int, count: int) -> list[tuple[slice, ...]]:
@@ -174,23 +153,6 @@ def _window_areas(
         lengths = (end - start).astype(x.dtype)
         areas = areas * lengths.reshape(count, *(1,) * (len(size) - axis - 1))
     return areas
-
-
-def _adaptive_avg_pool(x: Array, output_size: Size) -> Array:
-    for axis, count in enumerate(output_size, start=2):
-        means = [x[cells].mean(axis=axis, keepdims=True) for cells in _cells(axis, x.shape, count)]
-        x = np.concatenate(means, axis=axis)
-    return x
-
-
-def _adaptive_avg_pool_grad(g: Array, input_size: Size) -> Array:
-    for axis, size in enumerate(input_size, start=2):
-        wider = np.zeros_like(g, shape=(*g.shape[:axis], size, *g.shape[axis + 1 :]))
-        for i, cells in enumerate(_cells(axis, wider.shape, g.shape[axis])):
-            one = (slice(None),) * axis + (slice(i, i + 1),)
-            wider[cells] += g[one] / (cells[axis].stop - cells[axis].start)
-        g = wider
-    return g
 
 
 def _cells(axis: int, shape: Size, count: int) -> list[tuple[slice, ...]]:

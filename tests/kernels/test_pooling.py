@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -20,9 +21,14 @@ CASES = {
     "one window": ((4, 5), (4, 5), (1, 1), (0, 0), (1, 1), False),
     "one element": ((1, 1), (1, 1), (1, 1), (0, 0), (1, 1), False),
     "gaps": ((7, 7), (1, 2), (3, 4), (0, 0), (1, 1), False),
+    "sequence": ((9,), (3,), (2,), (1,), (1,), False),
+    "sequence, ceil": ((8,), (3,), (3,), (1,), (1,), True),
+    "sequence, dilated": ((9,), (2,), (3,), (1,), (3,), False),
+    "volume": ((4, 5, 6), (2, 3, 2), (2, 1, 3), (1, 1, 0), (1, 1, 1), False),
+    "volume, dilated, ceil": ((4, 5, 6), (2, 2, 3), (3, 2, 2), (0, 1, 1), (1, 2, 1), True),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-undilated = pytest.mark.parametrize("case", [c for c in CASES.values() if c[4] == (1, 1)])
+undilated = pytest.mark.parametrize("case", [c for c in CASES.values() if set(c[4]) == {1}])
 
 
 def windows(size, kernel, stride, padding, dilation, ceil_mode):
@@ -36,36 +42,36 @@ def windows(size, kernel, stride, padding, dilation, ceil_mode):
 
 
 def max_pool_loops(x, *geometry):
-    rows, columns = windows(x.shape[2:], *geometry)
-    y = np.zeros((*x.shape[:2], len(rows), len(columns)), x.dtype)
+    axes = windows(x.shape[2:], *geometry)
+    y = np.zeros((*x.shape[:2], *map(len, axes)), x.dtype)
     indices = np.zeros(y.shape, np.int32)
-    for n, c, i, j in np.ndindex(y.shape):
+    for n, c, *where in np.ndindex(y.shape):
         best = None
-        for r in rows[i][1]:
-            for q in columns[j][1]:
-                value = x[n, c, r, q]
-                if best is None or value > best or (value != value and best == best):
-                    best, indices[n, c, i, j] = value, r * x.shape[3] + q
-        y[n, c, i, j] = best
+        for place in itertools.product(*(axis[i][1] for axis, i in zip(axes, where))):
+            value = x[(n, c, *place)]
+            if best is None or value > best or (value != value and best == best):
+                best, indices[(n, c, *where)] = value, np.ravel_multi_index(place, x.shape[2:])
+        y[(n, c, *where)] = best
     return y, indices
 
 
 def avg_pool_loops(x, kernel, stride, padding, ceil_mode, count_include_pad):
-    rows, columns = windows(x.shape[2:], kernel, stride, padding, (1, 1), ceil_mode)
-    y = np.zeros((*x.shape[:2], len(rows), len(columns)), x.dtype)
-    for i, (top, r) in enumerate(rows):
-        for j, (left, q) in enumerate(columns):
-            area = len(r) * len(q)
-            if count_include_pad:
-                bottom, right = (min(a + k, n + p) for a, k, n, p in zip((top, left), kernel, x.shape[2:], padding))
-                area = (bottom - top) * (right - left)
-            y[:, :, i, j] = x[:, :, r][:, :, :, q].sum(axis=(2, 3)) / area
+    size = x.shape[2:]
+    axes = windows(size, kernel, stride, padding, (1,) * len(size), ceil_mode)
+    y = np.zeros((*x.shape[:2], *map(len, axes)), x.dtype)
+    for where in np.ndindex(*y.shape[2:]):
+        chosen = [axis[i] for axis, i in zip(axes, where)]
+        lengths = [len(inside) for _, inside in chosen]
+        if count_include_pad:
+            lengths = [min(start + k, n + p) - start for (start, _), k, n, p in zip(chosen, kernel, size, padding)]
+        window = x[np.ix_(range(x.shape[0]), range(x.shape[1]), *(inside for _, inside in chosen))]
+        y[(..., *where)] = window.reshape(*x.shape[:2], -1).sum(axis=2) / math.prod(lengths)
     return y
 
 
 @cases
 @pytest.mark.parametrize("kind", ["plain", "ties", "-inf", "nan"])
-def test_max_pool2d(case, kind):
+def test_max_pool(case, kind):
     size, *geometry = case
     x = rng.standard_normal((2, 3, *size))
     if kind == "ties":
@@ -74,54 +80,66 @@ def test_max_pool2d(case, kind):
         x[:] = -np.inf
     if kind == "nan":
         x[rng.random(x.shape) < 0.2] = np.nan
-    y, indices = kernels.max_pool2d(x, *geometry)
+    y, indices = kernels.max_pool(x, *geometry)
     expected, expected_indices = max_pool_loops(x, *geometry)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(indices, expected_indices)
     assert indices.dtype == np.int32
-    np.testing.assert_array_equal(kernels.max_pool2d_gather(x, indices), y)
+    np.testing.assert_array_equal(kernels.max_pool_gather(x, indices), y)
 
 
 @cases
-def test_max_pool2d_grad(case):
+def test_max_pool_grad(case):
     size, *geometry = case
     x = rng.standard_normal((2, 3, *size))
-    y, indices = kernels.max_pool2d(x, *geometry)
+    y, indices = kernels.max_pool(x, *geometry)
     g = rng.standard_normal(y.shape)
-    gradient = kernels.max_pool2d_grad(g, indices, size)
+    gradient = kernels.max_pool_grad(g, indices, size)
     expected = np.zeros_like(x)
-    for n, c, i, j in np.ndindex(y.shape):
-        expected[n, c].reshape(-1)[indices[n, c, i, j]] += g[n, c, i, j]
+    for place in np.ndindex(y.shape):
+        expected[place[:2]].reshape(-1)[indices[place]] += g[place]
     np.testing.assert_allclose(gradient, expected, rtol=1e-14)
     other = rng.standard_normal(x.shape)
-    np.testing.assert_allclose((gradient * other).sum(), (g * kernels.max_pool2d_gather(other, indices)).sum())
+    np.testing.assert_allclose((gradient * other).sum(), (g * kernels.max_pool_gather(other, indices)).sum())
 
 
 @undilated
 @pytest.mark.parametrize("count_include_pad", [True, False])
-def test_avg_pool2d(case, count_include_pad):
+def test_avg_pool(case, count_include_pad):
     size, kernel, stride, padding, _, ceil_mode = case
     arguments = (kernel, stride, padding, ceil_mode, count_include_pad)
     x = rng.standard_normal((2, 3, *size))
-    y = kernels.avg_pool2d(x, *arguments)
+    y = kernels.avg_pool(x, *arguments)
     np.testing.assert_allclose(y, avg_pool_loops(x, *arguments), rtol=1e-13, atol=1e-14)
     g = rng.standard_normal(y.shape)
-    gradient = kernels.avg_pool2d_grad(g, size, *arguments)
+    gradient = kernels.avg_pool_grad(g, size, *arguments)
     assert gradient.shape == x.shape
     np.testing.assert_allclose((gradient * x).sum(), (y * g).sum(), rtol=1e-11)
     assert gradient.flags.c_contiguous
 
 
-@pytest.mark.parametrize(("size", "output"), [((6, 8), (3, 4)), ((7, 5), (3, 2)), ((5, 4), (1, 1)), ((2, 3), (5, 3))])
-def test_adaptive_avg_pool2d(size, output):
+@pytest.mark.parametrize(
+    ("size", "output"),
+    [
+        ((6, 8), (3, 4)),
+        ((7, 5), (3, 2)),
+        ((5, 4), (1, 1)),
+        ((2, 3), (5, 3)),
+        ((7,), (3,)),
+        ((3,), (5,)),
+        ((3, 5, 4), (2, 3, 4)),
+    ],
+)
+def test_adaptive_avg_pool(size, output):
     x = rng.standard_normal((2, 3, *size))
-    y = kernels.adaptive_avg_pool2d(x, output)
+    y = kernels.adaptive_avg_pool(x, output)
     assert y.shape == (2, 3, *output)
-    for i, j in np.ndindex(*output):
-        rows, columns = (slice(k * n // o, math.ceil((k + 1) * n / o)) for k, n, o in zip((i, j), size, output))
-        np.testing.assert_allclose(y[:, :, i, j], x[:, :, rows, columns].mean(axis=(2, 3)), rtol=1e-12, atol=1e-14)
+    for where in np.ndindex(*output):
+        seen = (slice(k * n // o, math.ceil((k + 1) * n / o)) for k, n, o in zip(where, size, output))
+        mean = x[(..., *seen)].mean(axis=tuple(range(2, x.ndim)))
+        np.testing.assert_allclose(y[(..., *where)], mean, rtol=1e-12, atol=1e-14)
     g = rng.standard_normal(y.shape)
-    gradient = kernels.adaptive_avg_pool2d_grad(g, size)
+    gradient = kernels.adaptive_avg_pool_grad(g, size)
     assert gradient.shape == x.shape
     np.testing.assert_allclose((gradient * x).sum(), (y * g).sum(), rtol=1e-11)
 
@@ -131,29 +149,29 @@ def test_dtype_layout_and_no_images(images):
     wide = rng.standard_normal((images, 6, 3, 12)).astype(np.float32)
     x = wide[::-1, :, :, ::-2].swapaxes(1, 2)  # (N, 3, 6, 6)
     before = x.copy()
-    y, indices = kernels.max_pool2d(x, (2, 2), (2, 2), (1, 1), (1, 1), False)
-    gradient = kernels.max_pool2d_grad(y[:, :, ::-1], indices[:, :, ::-1], (6, 6))
-    mean = kernels.avg_pool2d(x, (3, 2), (1, 2), (1, 0), False, False)
-    mean_gradient = kernels.avg_pool2d_grad(mean, (6, 6), (3, 2), (1, 2), (1, 0), False, False)
-    adaptive = kernels.adaptive_avg_pool2d(x, (4, 3))
-    adaptive_gradient = kernels.adaptive_avg_pool2d_grad(adaptive, (6, 6))
+    y, indices = kernels.max_pool(x, (2, 2), (2, 2), (1, 1), (1, 1), False)
+    gradient = kernels.max_pool_grad(y[:, :, ::-1], indices[:, :, ::-1], (6, 6))
+    mean = kernels.avg_pool(x, (3, 2), (1, 2), (1, 0), False, False)
+    mean_gradient = kernels.avg_pool_grad(mean, (6, 6), (3, 2), (1, 2), (1, 0), False, False)
+    adaptive = kernels.adaptive_avg_pool(x, (4, 3))
+    adaptive_gradient = kernels.adaptive_avg_pool_grad(adaptive, (6, 6))
     assert y.shape == (images, 3, 4, 4)
     for result in (y, gradient, mean, mean_gradient, adaptive, adaptive_gradient):
         assert result.dtype == np.float32
         assert result.shape[0] == images
         assert not np.shares_memory(result, wide)
     np.testing.assert_array_equal(x, before)
-    np.testing.assert_array_equal(y, kernels.max_pool2d(before, (2, 2), (2, 2), (1, 1), (1, 1), False)[0])
+    np.testing.assert_array_equal(y, kernels.max_pool(before, (2, 2), (2, 2), (1, 1), (1, 1), False)[0])
 
 
 def test_a_window_of_one_element_copies():
     x = rng.standard_normal((1, 1, 2, 2))
     results = (
-        kernels.max_pool2d(x, (1, 1), (1, 1), (0, 0), (1, 1), False)[0],
-        kernels.avg_pool2d(x, (1, 1), (1, 1), (0, 0), False, True),
-        kernels.avg_pool2d_grad(x, (2, 2), (1, 1), (1, 1), (0, 0), False, True),
-        kernels.adaptive_avg_pool2d(x, (2, 2)),
-        kernels.adaptive_avg_pool2d_grad(x, (2, 2)),
+        kernels.max_pool(x, (1, 1), (1, 1), (0, 0), (1, 1), False)[0],
+        kernels.avg_pool(x, (1, 1), (1, 1), (0, 0), False, True),
+        kernels.avg_pool_grad(x, (2, 2), (1, 1), (1, 1), (0, 0), False, True),
+        kernels.adaptive_avg_pool(x, (2, 2)),
+        kernels.adaptive_avg_pool_grad(x, (2, 2)),
     )
     for result in results:
         np.testing.assert_array_equal(result, x)
@@ -169,13 +187,14 @@ def test_parity_max(case):
     if any(2 * p > k for p, k in zip(padding, kernel)):
         pytest.skip("more padding than PyTorch takes")
     tx = torch.from_numpy(x).requires_grad_()
-    ty, places = torch.nn.functional.max_pool2d(tx, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
-    y, indices = kernels.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
+    function = getattr(torch.nn.functional, f"max_pool{len(size)}d")
+    ty, places = function(tx, kernel, stride, padding, dilation, ceil_mode, return_indices=True)
+    y, indices = kernels.max_pool(x, kernel, stride, padding, dilation, ceil_mode)
     np.testing.assert_array_equal(y, ty.detach().numpy())
     np.testing.assert_array_equal(indices, places.numpy())
     g = rng.standard_normal(y.shape)
     ty.backward(torch.from_numpy(g))
-    np.testing.assert_allclose(kernels.max_pool2d_grad(g, indices, size), tx.grad.numpy(), rtol=1e-13)
+    np.testing.assert_allclose(kernels.max_pool_grad(g, indices, size), tx.grad.numpy(), rtol=1e-13)
 
 
 @pytest.mark.parity
@@ -189,12 +208,12 @@ def test_parity_avg(case, count_include_pad):
     x = rng.standard_normal((2, 3, *size))
     arguments = (kernel, stride, padding, ceil_mode, count_include_pad)
     tx = torch.from_numpy(x).requires_grad_()
-    ty = torch.nn.functional.avg_pool2d(tx, *arguments)
-    y = kernels.avg_pool2d(x, *arguments)
+    ty = getattr(torch.nn.functional, f"avg_pool{len(size)}d")(tx, *arguments)
+    y = kernels.avg_pool(x, *arguments)
     np.testing.assert_allclose(y, ty.detach().numpy(), rtol=1e-13, atol=1e-14)
     g = rng.standard_normal(y.shape)
     ty.backward(torch.from_numpy(g))
-    np.testing.assert_allclose(kernels.avg_pool2d_grad(g, size, *arguments), tx.grad.numpy(), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(kernels.avg_pool_grad(g, size, *arguments), tx.grad.numpy(), rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parity
@@ -203,7 +222,7 @@ def test_parity_adaptive():
     x = rng.standard_normal((2, 3, 7, 10))
     tx = torch.from_numpy(x).requires_grad_()
     ty = torch.nn.functional.adaptive_avg_pool2d(tx, (3, 4))
-    np.testing.assert_allclose(kernels.adaptive_avg_pool2d(x, (3, 4)), ty.detach().numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(kernels.adaptive_avg_pool(x, (3, 4)), ty.detach().numpy(), rtol=1e-12, atol=1e-14)
     g = rng.standard_normal(ty.shape)
     ty.backward(torch.from_numpy(g))
-    np.testing.assert_allclose(kernels.adaptive_avg_pool2d_grad(g, (7, 10)), tx.grad.numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(kernels.adaptive_avg_pool_grad(g, (7, 10)), tx.grad.numpy(), rtol=1e-12, atol=1e-14)

@@ -21,7 +21,7 @@ def test_gradients_are_the_other_two_ops():
     x, weight, bias = leaf(X), leaf(WEIGHT), leaf(BIAS)
     y = tn.conv2d(x, weight, bias, stride=2, padding=1, groups=2)
     dx, dw, db = tn.grad(y, [x, weight, bias], tn.ones_like(y).requires_grad_(), create_graph=True)
-    assert (dx.node.name, dw.node.name, db.node.name) == ("conv_transpose2d", "conv2d_weight_grad", "sum")
+    assert (dx.node.name, dw.node.name, db.node.name) == ("conv_transpose", "conv_weight_grad", "sum")
 
 
 @pytest.mark.parametrize("op", [tn.conv2d, lambda *o, **k: tn.conv_transpose2d(*o, **k)], ids=["conv", "transpose"])
@@ -40,7 +40,7 @@ def test_only_wanted_gradients_are_computed(monkeypatch):
     def refuse(*arguments):
         raise AssertionError("the gradient of x was computed")
 
-    monkeypatch.setattr(kernels, "conv_transpose2d", refuse)
+    monkeypatch.setattr(kernels, "conv_transpose", refuse)
     weight, bias = leaf(WEIGHT), leaf(BIAS)
     tn.conv2d(tn.tensor(X), weight, bias, groups=2).sum().backward()
     assert weight.grad.shape == weight.shape
@@ -128,7 +128,47 @@ def test_nan_and_inf_reach_only_their_windows():
     assert np.isfinite(y).sum() == 7
 
 
+# ---------------------------------------------------------------------- one and three spatial axes
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_axes_of_size_one_are_another_dimension(axes):
+    """A sequence is an image of one row, an image a volume of one slice; gradients too."""
+    weight, options = WEIGHT[:, :, 0] if axes == 1 else WEIGHT, {"stride": 2, "groups": 2}
+    x = X[:, :, 0] if axes == 1 else X
+    at = 2
+    flat, deep = (leaf(x), leaf(weight)), (leaf(np.expand_dims(x, at)), leaf(np.expand_dims(weight, at)))
+    functions = (tn.conv1d, tn.conv2d) if axes == 1 else (tn.conv2d, tn.conv3d)
+    a, b = (function(*operands, **options) for function, operands in zip(functions, (flat, deep)))
+    np.testing.assert_allclose(a.data, b.data.squeeze(at), rtol=1e-13)
+    (a * a).sum().backward()
+    (b * b).sum().backward()
+    for one, other in zip(flat, deep):
+        np.testing.assert_allclose(one.grad.data, other.grad.data.squeeze(at), rtol=1e-13)
+
+
+def test_third_derivative_of_three_axes():
+    def gradient(a):
+        return tn.grad((tn.conv3d(a, a, padding=(1, 0, 1)) ** 2).sum(), a, create_graph=True)
+
+    gradcheck(gradient, rng.standard_normal((1, 1, 2, 2, 1)), order=2).raise_if_failed()
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_one_of_a_batch(axes):
+    size = (6, 5, 4)[:axes]
+    x, weight = rng.standard_normal((2, 3, *size)), rng.standard_normal((4, 3, *(2,) * axes))
+    conv, back = getattr(tn, f"conv{axes}d"), getattr(tn, f"conv_transpose{axes}d")
+    batch = conv(x, weight, padding="same")
+    np.testing.assert_allclose(conv(x[1], weight, padding="same").data, batch.data[1], rtol=1e-13)
+    assert batch.shape == (2, 4, *size)
+    np.testing.assert_allclose(back(batch[1], weight).data, back(batch, weight).data[1], rtol=1e-13)
+    assert back(batch, weight, stride=2).shape == (2, 3, *(2 * n for n in size))
+
+
 T = tn.ones((4, 2, 3, 3))
+S, V = tn.ones((1, 2, 5)), tn.ones((1, 2, 4, 5, 5))
+W1, W3 = tn.ones((3, 2, 2)), tn.ones((3, 2, 2, 2, 2))
 ERRORS = {
     "channels": (lambda x, w, b: tn.conv2d(x, w), r"conv2d: x has 4 channels .* expected 2 for weight \(6, 2, 3, 3\)"),
     "groups of x": (lambda x, w, b: tn.conv2d(x, w, groups=3), "expected 6 for weight .* and groups 3"),
@@ -159,6 +199,19 @@ ERRORS = {
     "im2col axes": (lambda x, w, b: tn.im2col(x[0, 0], 2), "im2col: x has shape"),
     "col2im rows": (lambda x, w, b: tn.col2im(tn.ones((1, 5, 4)), 3, 2), r"col2im: columns has shape \(1, 5, 4\)"),
     "col2im windows": (lambda x, w, b: tn.col2im(tn.ones((1, 4, 5)), 3, 2), "stands at 2 × 2 places"),
+    "image as sequence": (lambda x, w, b: tn.conv1d(x, W1), r"conv1d: x has shape .* expected \(N, C, L\) or \(C, L\)"),
+    "image as volume": (lambda x, w, b: tn.conv3d(x[:, 0], W3), r"conv3d: x has .* expected \(N, C, D, H, W\) or \(C"),
+    "weight of a sequence": (lambda x, w, b: tn.conv1d(S, w), "conv1d: weight has .* expected 3 axes"),
+    "weight of a volume": (lambda x, w, b: tn.conv3d(V, w), "conv3d: weight has .* expected 5 axes .* 1 × 1 × 1"),
+    "channels of a volume": (lambda x, w, b: tn.conv3d(V, tn.ones((3, 4, 2, 2, 2))), "groups, kd, kh, kw"),
+    "sequence too short": (lambda x, w, b: tn.conv1d(S, tn.ones((3, 2, 9))), r"the padded sequence \(5,\)"),
+    "two strides": (lambda x, w, b: tn.conv1d(S, W1, stride=(1, 1)), r"stride is \(1, 1\), expected an integer$"),
+    "strides of a volume": (lambda x, w, b: tn.conv3d(V, W3, stride=(1, 1)), "expected an integer or three, for d"),
+    "word of a sequence": (lambda x, w, b: tn.conv1d(S, W1, padding="full"), "conv1d: padding is 'full'"),
+    "stride of a sequence": (lambda x, w, b: tn.conv1d(S, W1, stride=2, padding="same"), "conv1d: padding 'same'"),
+    "transposed sequence": (lambda x, w, b: tn.conv_transpose1d(S, W1), "conv_transpose1d: x has 2 channels"),
+    "transposed image": (lambda x, w, b: tn.conv_transpose1d(x, W1), "conv_transpose1d: x has shape"),
+    "no slices": (lambda x, w, b: tn.conv_transpose3d(V[:, :, :0], W3), "conv_transpose3d: .* at least one plane"),
     "col2im kernel": (lambda x, w, b: tn.col2im(tn.ones((1, 4, 4)), (1, 3), 2), "is larger than the padded plane"),
 }  # fmt: skip
 

@@ -101,6 +101,70 @@ def test_nothing_to_pool(images):
     assert x.grad.shape == x.shape
 
 
+# ---------------------------------------------------------------------- other axes, adaptive, unpooling, norms
+
+
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"])
+def test_axes_of_size_one_are_another_dimension(name):
+    """A sequence is an image of one row, an image a volume of one slice."""
+    sequence, size = X[:, :, 0], 3 if name.startswith("adaptive") else 2
+    one, two, three = (getattr(tn, f"{name}{axes}d") for axes in (1, 2, 3))
+    np.testing.assert_allclose(one(sequence, size).data, two(sequence[:, :, None], (1, size)).data[:, :, 0], rtol=1e-14)
+    np.testing.assert_allclose(two(X, size).data, three(X[:, :, None], (1, size, size)).data[:, :, 0], rtol=1e-14)
+    for x, function in ((sequence, one), (X, two)):
+        np.testing.assert_array_equal(function(x[1], size).data, function(x, size).data[1])
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_adaptive_maximum_of_equal_windows_is_max_pool(axes):
+    """Indices and ties as well."""
+    x = np.round(np.random.default_rng(1).standard_normal((2, 3, *(4, 6, 4)[:axes])))
+    size, count = (2, 3, 2)[:axes], (2, 2, 2)[:axes]
+    ours = getattr(tn, f"adaptive_max_pool{axes}d")
+    for a, b in zip(ours(x, count, return_indices=True), getattr(tn, f"max_pool{axes}d")(x, size, return_indices=True)):
+        np.testing.assert_array_equal(a.data, b.data)
+        assert a.dtype == b.dtype
+
+
+def test_adaptive_first_of_equals_gets_the_gradient():
+    g = gradient(lambda x: tn.adaptive_max_pool2d(x, 1), np.array([[[0.0, 2.0, 1.0], [2.0, 2.0, 0.0]]]))
+    np.testing.assert_array_equal(g[0], [[0, 1, 0], [0, 0, 0]])
+    g = gradient(lambda x: tn.adaptive_max_pool1d(x, 1), np.array([[1.0, np.nan, 9.0, np.nan]]))
+    np.testing.assert_array_equal(g[0], [0, 1, 0, 0])
+
+
+def test_unpooling_leads_back():
+    x = tn.tensor(X, requires_grad=True)
+    y, indices = tn.max_pool2d(x, 2, return_indices=True)
+    back = tn.max_unpool2d(y, indices, 2, output_size=X.shape)
+    assert back.shape == X.shape
+    assert (back.data != 0).sum() == y.size
+    np.testing.assert_array_equal(back.data[back.data != 0], X[back.data != 0])
+    (back * 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, 3.0 * (back.data != 0))
+
+
+def test_unpooling_a_place_that_is_named_twice():
+    """The last element stands there, and it alone gets the gradient."""
+    x, indices = tn.tensor([[[1.0, 2.0, 3.0]]], requires_grad=True), np.array([[[4, 1, 4]]])
+    y = tn.max_unpool2d(x, indices, (2, 1), stride=1)
+    np.testing.assert_array_equal(y.data[0], [[0, 2, 0], [0, 3, 0]])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [[[0, 1, 1]]])
+
+
+def test_norms():
+    x = np.array([[[3.0, 4.0, 0.0, 0.0]]])
+    np.testing.assert_allclose(tn.lp_pool2d(x, 2, (1, 2)).data, [[[5.0, 0.0]]])
+    np.testing.assert_allclose(gradient(lambda a: tn.lp_pool2d(a, 2, (1, 2)), x)[0], [[0.6, 0.8, 0, 0]])
+    np.testing.assert_allclose(tn.lp_pool2d(-x, 1, (1, 2)).data, [[[-7.0, 0.0]]])
+    assert tn.lp_pool2d(np.ones((1, 2, 2), np.int64), 2, 2).dtype == tn.float32
+    large = tn.lp_pool2d(np.abs(X), 80, 2).data
+    np.testing.assert_allclose(large, tn.max_pool2d(np.abs(X), 2).data, rtol=0.02)
+
+
+S = tn.ones((1, 2, 5))
+V = tn.ones((1, 2, 4, 5, 5))
 ERRORS = {
     "kernel 0": (lambda x: tn.max_pool2d(x, 0), "max_pool2d: kernel_size is 0, expected at least 1"),
     "three sizes": (lambda x: tn.max_pool2d(x, (2, 2, 2)), "expected an integer or two"),
@@ -118,6 +182,34 @@ ERRORS = {
     "no columns": (lambda x: tn.adaptive_avg_pool2d(x[..., :0], 2), "expected at least one row and one column"),
     "axes": (lambda x: tn.avg_pool2d(x[0, 0], 2), r"x has shape \(6, 5\), expected \(N, C, H, W\) or \(C, H, W\)"),
     "no windows": (lambda x: tn.adaptive_avg_pool2d(x, 0), r"output_size is \(0, 0\), expected at least 1"),
+    "image as sequence": (lambda x: tn.max_pool1d(x, 2), r"max_pool1d: x has .* expected \(N, C, L\) or \(C, L\)"),
+    "image as volume": (
+        lambda x: tn.avg_pool3d(x[:, 0], 2),
+        r"avg_pool3d: x has .* \(N, C, D, H, W\) or \(C, D, H, W\)",
+    ),
+    "sequence too short": (lambda x: tn.max_pool1d(S, 6), r"max_pool1d: .* padded sequence \(5,\)"),
+    "volume too small": (lambda x: tn.max_pool3d(V, 5), r"max_pool3d: .* padded volume \(4, 5, 5\)"),
+    "empty sequence": (lambda x: tn.avg_pool1d(S[..., :0], 2), "avg_pool1d: .* expected at least one element"),
+    "empty volume": (lambda x: tn.max_pool3d(V[:, :, :0], 2), "at least one plane, row and column"),
+    "sizes of a sequence": (
+        lambda x: tn.adaptive_max_pool1d(S, (1, 2)),
+        r"output_size is \(1, 2\), expected an integer$",
+    ),
+    "padding of a sequence": (
+        lambda x: tn.max_pool1d(S, 2, padding=2),
+        "max_pool1d: padding is 2, expected at most half",
+    ),
+    "axes of adaptive": (lambda x: tn.adaptive_max_pool2d(x[0, 0], 2), "adaptive_max_pool2d: x has shape"),
+    "norm 0": (lambda x: tn.lp_pool2d(x, 0, 2), "lp_pool2d: norm_type is 0, expected a finite number above 0"),
+    "norm inf": (lambda x: tn.lp_pool2d(x, np.inf, 2), "norm_type is inf"),
+    "norm too large": (lambda x: tn.lp_pool2d(x, 2, 7), "lp_pool2d: a kernel of size"),
+    "norm axes": (lambda x: tn.lp_pool2d(x[0, 0], 2, 2), "lp_pool2d: x has shape"),
+    "unpool shapes": (lambda x: tn.max_unpool2d(x, np.zeros((2, 2), int), 2), "max_unpool2d: indices has shape"),
+    "unpool size": (lambda x: tn.max_unpool2d(x, np.zeros(X.shape, int), 2, output_size=(14, 10)), "less than stride"),
+    "unpool nothing": (
+        lambda x: tn.max_unpool2d(x[..., :1], np.zeros((2, 3, 6, 1), int), 2, 1, 1),
+        "cuts everything off",
+    ),
     "three windows": (lambda x: tn.adaptive_avg_pool2d(x, (1, 2, 3)), "output_size is"),
 }
 
@@ -132,3 +224,12 @@ def test_shape_errors(call, message):
 def test_sizes_are_integers(size):
     with pytest.raises(tn.DTypeError, match="kernel_size is"):
         tn.max_pool2d(X, size)
+
+
+def test_unpooling_refuses_indices_of_other_kinds():
+    x = tn.ones((1, 1, 2, 2))
+    with pytest.raises(tn.DTypeError, match="indices has dtype float32, expected integers"):
+        tn.max_unpool2d(x, x, 2)
+    for wrong in (16, -1):
+        with pytest.raises(IndexError, match=f"index {wrong} is out of range for a plane of size"):
+            tn.max_unpool2d(x, np.full((1, 1, 2, 2), wrong), 2)

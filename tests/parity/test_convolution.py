@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_notes as tn
+from tests.parity.test_layers import same
+from tinygrad_notes import nn
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -125,3 +127,126 @@ def test_second_derivatives(parity, options):
         bias,
         dtype="float64",
     )
+
+
+# ---------------------------------------------------------------------- one and three spatial axes
+
+SIZES = {1: (9,), 3: (4, 5, 6)}
+KERNELS = {1: (3,), 3: (2, 3, 2)}
+# stride, padding, dilation
+STEPS = {1: [(1, 0, 1), (2, 1, 2), ((3,), (4,), 1)], 3: [(1, 0, 1), (2, 1, 1), ((1, 2, 3), (1, 0, 2), (2, 1, 1))]}
+AXES = pytest.mark.parametrize(("axes", "steps"), [(axes, steps) for axes in STEPS for steps in STEPS[axes]], ids=str)
+
+
+@DTYPES
+@AXES
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("batch", [(2,), ()])
+def test_conv_of_other_axes(parity, dtype, axes, steps, groups, batch):
+    operands = arrays(groups, (*batch, 4, *SIZES[axes]), (6, 4 // groups, *KERNELS[axes]), (6,))
+    options = {**dict(zip(("stride", "padding", "dilation"), steps)), "groups": groups}
+    ours, theirs = getattr(tn, f"conv{axes}d"), getattr(F, f"conv{axes}d")
+    parity.check(lambda *o: ours(*o, **options), lambda *o: theirs(*o, **options), *operands, dtype=dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_named_padding_of_other_axes(parity, dtype, axes, padding, dilation, recwarn):
+    operands = arrays(1, (2, 3, *SIZES[axes]), (2, 3, *(4, 3, 2)[:axes]), (2,))
+    if padding == "valid" and axes == 3:
+        operands[0] = operands[0].repeat(2, 2)
+    options = {"padding": padding, "dilation": dilation}
+    ours, theirs = getattr(tn, f"conv{axes}d"), getattr(F, f"conv{axes}d")
+    parity.check(lambda *o: ours(*o, **options), lambda *o: theirs(*o, **options), *operands, dtype=dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    ("axes", "arguments"),
+    [
+        (1, (1, 0, 0, 1, 1)),
+        (1, (3, 1, 2, 2, 2)),
+        (1, ((2,), (2,), (1,), 1, (3,))),
+        (3, (1, 0, 0, 1, 1)),
+        (3, (2, 1, 1, 2, 1)),
+        (3, ((1, 2, 3), (1, 0, 1), (0, 1, 2), 1, (1, 2, 1))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("batch", [(2,), ()])
+def test_conv_transpose_of_other_axes(parity, dtype, axes, arguments, batch):
+    """The arguments are stride, padding, output_padding, groups, dilation."""
+    operands = arrays(2, (*batch, 4, *(4, 3, 5)[:axes]), (4, 3, *KERNELS[axes]), (3 * arguments[3],))
+    ours, theirs = getattr(tn, f"conv_transpose{axes}d"), getattr(F, f"conv_transpose{axes}d")
+    parity.check(lambda *o: ours(*o, *arguments), lambda *o: theirs(*o, *arguments), *operands, dtype=dtype)
+
+
+# ---------------------------------------------------------------------- layers
+
+# name, arguments, named arguments, shape of the input
+LAYERS = [
+    ("Conv1d", (4, 6, 3), {}, (2, 4, 9)),
+    ("Conv1d", (4, 6, 3, 2, 1, 2, 2, False), {}, (4, 9)),
+    ("Conv1d", (4, 6, 4), {"padding": "same", "dilation": 2}, (2, 4, 9)),
+    *(("Conv1d", (2, 3, 3), {"padding": 2, "padding_mode": mode}, (2, 2, 6)) for mode in nn.convolution.PAD_MODES),
+    ("Conv1d", (2, 3, 4), {"padding": "same", "padding_mode": "reflect"}, (2, 6)),
+    ("Conv3d", (4, 6, 2), {}, (2, 4, 4, 5, 3)),
+    ("Conv3d", (4, 6, (3, 2, 1), (2, 1, 1), (1, 0, 2), (1, 2, 1), 2, False), {}, (4, 4, 5, 3)),
+    ("Conv3d", (2, 3, (2, 3, 2)), {"padding": "same"}, (1, 2, 4, 5, 3)),
+    ("Conv3d", (2, 3, 2), {"padding": (2, 0, 1), "padding_mode": "replicate"}, (1, 2, 4, 5, 3)),
+    ("Conv3d", (2, 3, 2), {"padding": (2, 0, 1), "padding_mode": "circular"}, (1, 2, 4, 5, 3)),
+    ("Conv3d", (2, 3, 2), {"padding": (2, 0, 1), "padding_mode": "reflect"}, (1, 2, 4, 5, 3)),
+    ("ConvTranspose1d", (4, 6, 3), {}, (2, 4, 5)),
+    ("ConvTranspose1d", (4, 6, 3, 3, 1, 2, 2, False, 2), {}, (4, 5)),
+    ("ConvTranspose3d", (4, 6, 2), {}, (2, 4, 2, 3, 2)),
+    ("ConvTranspose3d", (4, 6, (3, 2, 1), (2, 3, 2), (1, 0, 0), (1, 2, 0), 2, True, (1, 2, 1)), {}, (4, 2, 3, 2)),
+]  # fmt: skip
+
+
+@DTYPES
+@pytest.mark.parametrize(
+    ("name", "arguments", "options", "shape"), LAYERS, ids=[f"{i}-{layer[0]}" for i, layer in enumerate(LAYERS)]
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_layer(parity, tmp_path, name, arguments, options, shape, dtype):
+    torch.manual_seed(1)
+    ours, theirs = getattr(nn, name)(*arguments, **options), getattr(torch.nn, name)(*arguments, **options)
+    same(parity, ours, theirs, arrays(3, shape), tmp_path, dtype)
+    state = {key: torch.from_numpy(value.numpy()) for key, value in ours.state_dict().items()}
+    theirs.load_state_dict(state)  # and back
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("leading", [[], [2, 2]])
+def test_output_size_of_a_call(parity, axes, leading):
+    (x,) = arrays(4, (2, 3, *(3, 4, 2)[:axes]))
+    size = [*leading, *(8, 10, 5)[:axes]]
+    torch.manual_seed(1)
+    theirs = getattr(torch.nn, f"ConvTranspose{axes}d")(3, 2, 3, 3, 1, dtype=torch.float64)
+    ours = getattr(nn, f"ConvTranspose{axes}d")(3, 2, 3, 3, 1, dtype=tn.float64)
+    ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
+    parity.check(lambda a: ours(a, size), lambda a: theirs(a, size), x, dtype="float64")
+
+
+PADDINGS = {1: [2, (1, 0), (0, 3)], 2: [1, (1, 2, 0, 3)], 3: [1, (1, 0, 2, 1, 0, 2)]}
+
+
+@pytest.mark.parametrize("kind", ["Zero", "Constant", "Reflection", "Replication", "Circular"])
+@pytest.mark.parametrize(("axes", "padding"), [(axes, p) for axes in PADDINGS for p in PADDINGS[axes]], ids=str)
+@pytest.mark.parametrize("batch", [(2,), ()])
+def test_padding_layers(parity, kind, axes, padding, batch):
+    arguments = (padding, -1.5) if kind == "Constant" else (padding,)
+    ours, theirs = (getattr(n, f"{kind}Pad{axes}d")(*arguments) for n in (nn, torch.nn))
+    (x,) = arrays(5, (*batch, 2, *(4, 5, 6)[:axes]))
+    parity.check(ours, theirs, x, dtype="float64")
+
+
+def test_default_initialisation_has_the_same_spread():
+    large = {"Conv1d": (64, 128, 9), "Conv3d": (32, 64, 4)}
+    for name, arguments in {**large, "ConvTranspose1d": (128, 64, 9), "ConvTranspose3d": (32, 64, 4)}.items():
+        ours, theirs = getattr(nn, name)(*arguments), getattr(torch.nn, name)(*arguments)
+        for (label, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            assert abs(a.data.std() - b.std().item()) <= 0.2 * b.std().item(), f"{name}.{label}"
+            assert abs(abs(a.data).max() - b.abs().max().item()) <= 0.1 * b.abs().max().item(), f"{name}.{label}"

@@ -110,6 +110,32 @@ def test_binary_cross_entropy_never_overflows():
     np.testing.assert_array_equal(leaf.grad.data, [0, 0, 1, -1])
 
 
+def test_certain_predictions_have_finite_losses_and_gradients():
+    x = tn.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    t = tn.tensor([1.0, 0.0, 0.0, 1.0], requires_grad=True)
+    value = tn.binary_cross_entropy(x, t, reduction="none")
+    np.testing.assert_array_equal(value.data, [100, 100, 0, 0])
+    value.sum().backward()
+    np.testing.assert_allclose(x.grad.data, [-1e12, 1e12, 0, 0])
+    np.testing.assert_array_equal(t.grad.data, [100, -100, 100, -100])
+
+
+def test_focal_loss_of_far_logits_has_finite_gradients():
+    for gamma in (0.0, 0.5, 1.0, 2.0):
+        x = tn.tensor([200.0, -200.0, 200.0, -200.0], requires_grad=True)
+        value = tn.sigmoid_focal_loss(x, [1, 1, 0, 0], gamma=gamma)
+        np.testing.assert_allclose(value.data, [0, 50, 150, 0], atol=1e-6)
+        value.sum().backward()
+        np.testing.assert_allclose(x.grad.data, [0, -0.25, 0.75, 0], atol=1e-6)
+
+
+def test_focal_loss_without_focus_is_weighted_cross_entropy():
+    t = (X > 0.3).astype(np.float64)
+    plain = tn.binary_cross_entropy_with_logits(X, t, reduction="none").data
+    np.testing.assert_allclose(tn.sigmoid_focal_loss(X, t, -1, 0).data, plain, rtol=1e-14)
+    np.testing.assert_allclose(tn.sigmoid_focal_loss(X, t, 0.5, 0).data, plain / 2, rtol=1e-14)
+
+
 def test_kl_div_at_zero():
     x, t = tn.Tensor([[-1.0, -2.0]], requires_grad=True), tn.Tensor([[1.0, 0.0]], requires_grad=True)
     value = tn.kl_div(x, t, reduction="sum")
@@ -183,6 +209,15 @@ def test_wrong_labels(name, error, call, message):
             lambda: tn.kl_div(X[0, 0], X[0, 0], "batchmean", True),
             "kl_div: reduction is 'batchmean', but input has no axes",
         ),
+        (
+            lambda: tn.binary_cross_entropy([1.5], [1.0]),
+            "binary_cross_entropy: input has 1.5, expected a number from 0",
+        ),
+        (lambda: tn.binary_cross_entropy([np.nan], [1.0]), "input has nan, expected a number from 0 to 1"),
+        (lambda: tn.binary_cross_entropy([0.5], [2.0]), "target has 2, expected a number from 0 to 1"),
+        (lambda: tn.binary_cross_entropy([0.5], [1.0], np.ones(3)), r"weight has shape \(3,\), which does not"),
+        (lambda: tn.sigmoid_focal_loss(X, X[0]), "sigmoid_focal_loss: input has shape"),
+        (lambda: tn.sigmoid_focal_loss([0.5], [1.0], gamma=-1), "gamma is -1, expected a finite number of at least 0"),
         (lambda: tn.binary_cross_entropy_with_logits(X, X[0]), "binary_cross_entropy_with_logits: input has shape"),
         (
             lambda: tn.binary_cross_entropy_with_logits(X, X, weight=np.ones(3)),

@@ -114,6 +114,109 @@ def test_binary_cross_entropy_with_logits(parity, dtype, reduction, shape, weigh
 
 
 @DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_binary_cross_entropy(parity, dtype, reduction, shape, weighted):
+    rng = np.random.default_rng(1)
+    arrays = rng.uniform(0.01, 0.99, shape), rng.uniform(size=shape)
+    w = rng.uniform(0.5, 2, shape[-1:]) if weighted else None
+
+    def of(function, make):
+        weight = None if w is None else make(w.astype(dtype))
+        return lambda x, t: function(x, t, weight, reduction=reduction)
+
+    name = "binary_cross_entropy"
+    parity.check(of(getattr(tn, name), tn.tensor), of(getattr(F, name), torch.tensor), *arrays, dtype=dtype)
+
+
+@DTYPES
+def test_binary_cross_entropy_of_certain_predictions(parity, dtype):
+    """Gradients of the input only: the target's are infinite in PyTorch, ±100 here. Its 1e-12 is a float32."""
+    x, t = np.array([0.0, 0.0, 1.0, 1.0, 1e-30, 0.5]), np.array([0, 1, 0, 1, 1, 0])
+    parity.check(
+        lambda x: tn.binary_cross_entropy(x, t, reduction="none"),
+        lambda x: F.binary_cross_entropy(x, torch.tensor(t.astype(dtype)), reduction="none"),
+        x,
+        dtype=dtype,
+        tolerance=1e-8 if dtype == "float64" else None,
+    )
+
+
+def focal_loss(x, t, alpha, gamma, reduction):
+    """The formula of Lin et al. 2017 in PyTorch, which has no such function itself."""
+    p = torch.sigmoid(x)
+    p = p * t + (1 - p) * (1 - t)
+    losses = F.binary_cross_entropy_with_logits(x, t, reduction="none") * (1 - p) ** gamma
+    losses = losses * (alpha * t + (1 - alpha) * (1 - t)) if alpha >= 0 else losses
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (-1, 1.0), (0.9, 0.5), (0.5, 5)])
+def test_focal_loss(parity, dtype, reduction, alpha, gamma):
+    rng = np.random.default_rng(2)
+    parity.check(
+        lambda x, t: tn.sigmoid_focal_loss(x, t, alpha, gamma, reduction),
+        lambda x, t: focal_loss(x, t, alpha, gamma, reduction),
+        *(rng.standard_normal((3, 4)) * 2, rng.uniform(size=(3, 4))),
+        dtype=dtype,
+    )
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss"])
+@pytest.mark.parametrize("limit", [1.0, 0.3])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
+def test_robust_losses(parity, dtype, reduction, name, limit, shape):
+    rng = np.random.default_rng(3)
+    arrays = rng.standard_normal(shape), rng.standard_normal(shape)
+    options = {"reduction": reduction, "delta" if name == "huber_loss" else "beta": limit}
+    ours, theirs = getattr(tn, name), getattr(F, name)
+    parity.check(lambda a, b: ours(a, b, **options), lambda a, b: theirs(a, b, **options), *arrays, dtype=dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss"])
+def test_robust_losses_where_they_bend(parity, dtype, name):
+    a = np.array([-2.0, -1.0, -0.5, 0.0, 1.0, 3.0])
+    ours, theirs = getattr(tn, name), getattr(F, name)
+    parity.check(lambda a: ours(a, a * 0), lambda a: theirs(a, a.detach() * 0), a, dtype=dtype)
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("log_input", [True, False])
+@pytest.mark.parametrize("full", [True, False])
+def test_poisson_nll_loss(parity, dtype, reduction, log_input, full):
+    rng = np.random.default_rng(4)
+    options = {"reduction": reduction, "log_input": log_input, "full": full, "eps": 1e-4}
+    parity.check(
+        lambda x, t: tn.poisson_nll_loss(x, t, **options),
+        lambda x, t: F.poisson_nll_loss(x, t, **options),
+        *(rng.uniform(0.5, 2, (3, 4)), rng.uniform(0, 5, (3, 4))),
+        dtype=dtype,
+    )
+
+
+@DTYPES
+@REDUCTIONS
+@pytest.mark.parametrize("variances", [(3, 4), (3,), (3, 1), (1, 4)])
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("eps", [1e-6, 1.0])
+def test_gaussian_nll_loss(parity, dtype, reduction, variances, full, eps):
+    rng = np.random.default_rng(5)
+    parity.check(
+        lambda x, t, v: tn.gaussian_nll_loss(x, t, v, full, eps, reduction),
+        lambda x, t, v: F.gaussian_nll_loss(x, t, v, full, eps, reduction),
+        *(rng.standard_normal((3, 4)), rng.standard_normal((3, 4)), rng.uniform(0.5, 2, variances)),
+        dtype=dtype,
+    )
+
+
+@DTYPES
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum", "batchmean"])
 @pytest.mark.parametrize("log_target", [False, True])
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])

@@ -10,18 +10,32 @@ import math
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import count, probability
-from tinygrad_notes.ops.elementwise import abs, exp, log, logical_and, sigmoid, softplus, square, subtract, where
+from tinygrad_notes.ops.activation import softplus
+from tinygrad_notes.ops.arguments import at_least, count, number, probability
+from tinygrad_notes.ops.arithmetic import abs, square, subtract
+from tinygrad_notes.ops.comparison import clip, logical_and, maximum, where
+from tinygrad_notes.ops.exponential import exp, log, log1p, sigmoid
 from tinygrad_notes.ops.indexing import take_along_axis
+from tinygrad_notes.ops.loss_arguments import (
+    as_rows,
+    batch_shape,
+    check_floating,
+    check_probabilities,
+    check_reduction,
+    class_weight,
+    fits,
+    of_one_shape,
+    reduced,
+    rows_and_labels,
+)
 from tinygrad_notes.ops.reduction import mean, sum
-from tinygrad_notes.ops.shape import as_shape, moveaxis, operand, reshape
+from tinygrad_notes.ops.shape import as_shape, operand, reshape
 from tinygrad_notes.ops.softmax import log_softmax
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, int64, to_array
+from tinygrad_notes.tensor import Tensor, as_floating
 
-REDUCTIONS = ("none", "mean", "sum")
 SMALL = 4096  # elements up to which a few NumPy calls cost less than the general cross-entropy
 
 # ---------------------------------------------------------------------- differences
@@ -32,44 +46,27 @@ def mse_loss(input, target, reduction="mean"):
     """(input - target)², the squared error. Both get gradients.
 
     The shapes must be equal: (N, 1) against (N,) would broadcast to (N, N), of which PyTorch only warns. ShapeError.
+
+    >>> tn.mse_loss([1.0, 2.0], [1.0, 4.0])
+    Tensor(2.)
     """
-    return _reduced(square(_difference(input, target, "mse_loss")), reduction, "mse_loss")
+    return reduced(square(_difference(input, target)), reduction)
 
 
 @named
 def l1_loss(input, target, reduction="mean"):
-    """abs(input - target), the absolute error; its derivative at 0 is 0. Shapes as in :func:`mse_loss`."""
-    return _reduced(abs(_difference(input, target, "l1_loss")), reduction, "l1_loss")
+    """abs(input - target), the absolute error; its derivative at 0 is 0. Shapes as in :func:`mse_loss`.
+
+    >>> tn.l1_loss([1.0, 2.0], [1.0, 4.0], reduction="none")
+    Tensor([0., 2.])
+    """
+    return reduced(abs(_difference(input, target)), reduction)
 
 
-def _difference(input, target, name):
-    input, target = _of_one_shape(input, target, name)
-    if input.dtype.kind != "f" and target.dtype.kind != "f":
-        raise DTypeError(f"{name}: input is {input.dtype} and target {target.dtype}, expected a floating dtype")
+def _difference(input, target):
+    input, target = of_one_shape(input, target)
+    check_floating(input, target)
     return subtract(input, target)
-
-
-def _of_one_shape(input, target, name):
-    input, target = operand(input), operand(target)
-    if input.shape != target.shape:
-        raise ShapeError(f"{name}: input has shape {input.shape}, target {target.shape}, expected equal shapes")
-    return input, target
-
-
-def _reduced(losses, reduction, name):
-    if reduction == "mean":
-        return mean(losses)
-    if reduction == "sum":
-        return sum(losses)
-    _check_reduction(reduction, name)
-    return losses
-
-
-def _check_reduction(reduction, name, known=REDUCTIONS):
-    if reduction not in known:
-        raise ShapeError(
-            f"{name}: reduction is {reduction!r}, expected {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-        )
 
 
 # ---------------------------------------------------------------------- distributions
@@ -98,34 +95,82 @@ def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None
     ``target`` has the shape of ``input``; ``weight`` w and ``pos_weight`` p (None: 1) broadcast against it, the latter
     weighs the positive part, usually one number for each class. All of them get gradients. A target that is NaN or not
     from 0 to 1 (a class label, say) raises ShapeError.
+
+    >>> tn.binary_cross_entropy_with_logits([0.0, 100.0], [1.0, 0.0], reduction="none").round(4)
+    Tensor([  0.6931, 100.    ])
     """
-    name = "binary_cross_entropy_with_logits"
-    input, target = _of_one_shape(input, target, name)
+    input, target = of_one_shape(input, target)
     for label, factor in (("weight", weight), ("pos_weight", pos_weight)):
-        if factor is not None and not _fits(as_shape(factor), input.shape):
-            raise ShapeError(
-                f"{name}: {label} has shape {tuple(as_shape(factor))}, which does not broadcast to {input.shape}"
-            )
-    _check_probabilities(target, name, "a number from 0 to 1", 1)
+        if factor is not None and not fits(as_shape(factor), input.shape):
+            raise ShapeError(f"{label} has shape {tuple(as_shape(factor))}, which does not broadcast to {input.shape}")
+    check_probabilities(target, "a number from 0 to 1", 1)
     losses = binary_cross_entropy_with_logits_(input, target, 1.0 if pos_weight is None else pos_weight)
-    return _reduced(losses if weight is None else losses * weight, reduction, name)
+    return reduced(losses if weight is None else losses * weight, reduction)
 
 
-def _check_probabilities(target, name, expected, most=math.inf):
-    """Targets are probabilities, give or take some rounding. One that gets a gradient may be moved anywhere."""
-    slack = 1e-3
-    if target.size and target.node is None:
-        low, high = float(target.data.min()), float(target.data.max())
-        if not (-slack <= low and high <= most + slack):
-            wrong = high if high > most + slack else low
-            raise ShapeError(f"{name}: target has {wrong:g}, expected {expected}")
+@op(elementwise=True)
+def binary_cross_entropy_(input: Array, target: Array):
+    """-(t max(log x, -100) + (1 - t) max(log(1 - x), -100))."""
+    with np.errstate(divide="ignore"):
+        value = (1 - target) * np.maximum(np.log1p(-input), -100) + target * np.maximum(np.log(input), -100)
+    return (
+        -value,
+        lambda g, input, target: g * (input - target) / maximum(input * (1.0 - input), 1e-12),
+        lambda g, input: g * (_log_of_rest(input) - _log_at_least(input)),
+    )
 
 
-def _fits(shape, full):
-    try:
-        return np.broadcast_shapes(shape, full) == full
-    except ValueError:
-        return False
+def _log_at_least(x):
+    return where(x == 0, -100.0, clip(log(where(x == 0, 1.0, x)), -100.0))
+
+
+def _log_of_rest(x):
+    """log(1 - x), -100 at 1; no number below 1 comes near that."""
+    return where(x == 1, -100.0, log1p(-where(x == 1, 0.0, x)))
+
+
+@named
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    """-w (t log x + (1 - t) log(1 - x)), of probabilities x and t; for logits :func:`binary_cross_entropy_with_logits`.
+
+    As in PyTorch no logarithm is below -100, and the derivative (x - t) / (x (1 - x)) has a divisor of at least 1e-12:
+    finite for certain predictions too, and not 0 for wrong ones. ``target`` has the shape of ``input``; ``weight`` w
+    broadcasts against it. All get gradients. An input or a target that is NaN or not from 0 to 1 raises ShapeError.
+
+    >>> tn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], reduction="none").round(4)
+    Tensor([  0.6931, 100.    ])
+    """
+    input, target = of_one_shape(input, target)
+    check_floating(input, target)
+    if weight is not None and not fits(as_shape(weight), input.shape):
+        raise ShapeError(f"weight has shape {tuple(as_shape(weight))}, which does not broadcast to {input.shape}")
+    outside = input.data[~((input.data >= 0) & (input.data <= 1))]
+    if outside.size:
+        raise ShapeError(f"input has {float(outside[0]):g}, expected a number from 0 to 1")
+    check_probabilities(target, "a number from 0 to 1", 1)
+    losses = binary_cross_entropy_(input, target)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+@named
+def sigmoid_focal_loss(input, target, alpha=0.25, gamma=2.0, reduction="none"):
+    """Cross-entropy of σ(x) against t, times (1 - p)^gamma with p = σ(x) t + (1 - σ(x)) (1 - t): the focal loss.
+
+    What is predicted well counts little, so that many easy examples do not drown the few hard ones (Lin et al. 2017,
+    arXiv:1708.02002). ``alpha`` weighs t = 1, and 1 - alpha t = 0; -1: no weights. ``target``, probabilities, has the
+    shape of ``input``. torchvision's function, of the same defaults: here the default ``reduction`` is "none".
+
+    >>> tn.sigmoid_focal_loss([0.0, 5.0], [1.0, 1.0], alpha=-1).round(4)
+    Tensor([0.1733, 0.    ])
+    """
+    input, target = of_one_shape(input, target)
+    check_probabilities(target, "a number from 0 to 1", 1)
+    alpha, gamma = number(alpha, "alpha"), at_least(gamma, "gamma", 0)
+    missed = sigmoid(-input) * target + sigmoid(input) * (1 - target)  # 1 - p without its cancellation
+    if 0 < gamma < 1:  # the derivative of a power at 0 would be infinite
+        missed = clip(missed, float(np.finfo(missed.dtype).tiny))
+    losses = binary_cross_entropy_with_logits_(input, target, 1.0) * missed**gamma
+    return reduced(losses if alpha < 0 else losses * (alpha * target + (1 - alpha) * (1 - target)), reduction)
 
 
 @named
@@ -135,20 +180,23 @@ def kl_div(input, target, reduction="mean", log_target=False):
     With ``log_target``, ``target`` is log t. t = 0 adds 0 and gets the gradient -x, without the infinite log t.
     "batchmean" is the sum over the size of the first axis: the divergence of a batch, which "mean", over all elements,
     is not. Shapes must be equal.
+
+    >>> tn.kl_div(tn.log([0.5, 0.5]), [1.0, 0.0], reduction="sum").round(4)
+    Tensor(0.6931)
     """
-    _check_reduction(reduction, "kl_div", ("none", "mean", "batchmean", "sum"))
-    input, target = _of_one_shape(input, target, "kl_div")
+    check_reduction(reduction, ("none", "mean", "batchmean", "sum"))
+    input, target = of_one_shape(input, target)
     if not log_target:
-        _check_probabilities(target, "kl_div", "probabilities of at least 0")
+        check_probabilities(target, "probabilities of at least 0")
     if log_target:
         losses = exp(target) * (target - input)
     else:
         losses = target * log(where(target == 0, 1.0, target)) - target * input
     if reduction == "batchmean":
         if not input.shape:
-            raise ShapeError("kl_div: reduction is 'batchmean', but input has no axes")
+            raise ShapeError("reduction is 'batchmean', but input has no axes")
         return sum(losses) * (1 / input.shape[0] if input.shape[0] else math.nan)
-    return _reduced(losses, reduction, "kl_div")
+    return reduced(losses, reduction)
 
 
 # ---------------------------------------------------------------------- classes
@@ -160,10 +208,13 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
 
     input (C,), (N, C) or (N, C, d1, ...) and integer target (), (N,) or (N, d1, ...). ``weight`` (C,), without a
     gradient. A label ``ignore_index`` counts for nothing. The mean divides by the sum of the labels' weights.
+
+    >>> tn.nll_loss(tn.log([[0.5, 0.5], [0.25, 0.75]]), [0, 0], reduction="none").round(4)
+    Tensor([0.6931, 1.3863])
     """
-    _check_reduction(reduction, "nll_loss")
-    rows, labels, shape = _rows_and_labels(input, target, ignore_index, "nll_loss")
-    share = _shares(labels, _class_weight(weight, rows, "nll_loss"), ignore_index, rows)
+    check_reduction(reduction)
+    rows, labels, shape = rows_and_labels(input, target, ignore_index)
+    share = _shares(labels, class_weight(weight, rows), ignore_index, rows)
     if not rows.shape[1]:  # no classes: every label is ignored
         return _reduced_by_share(sum(rows, 1), share, reduction, shape)
     picked = take_along_axis(rows, np.where(labels == ignore_index, 0, labels)[:, None], 1)
@@ -182,6 +233,9 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     number of distributions.
 
     A label out of range raises IndexError, labels of a floating dtype DTypeError. NaN among the logits gives NaN.
+
+    >>> tn.cross_entropy([[0.0, 0.0], [100.0, 0.0]], [0, 1], reduction="none").round(4)
+    Tensor([  0.6931, 100.    ])
     """
     logits = operand(input)
     labels = target.data if type(target) is Tensor else target
@@ -254,73 +308,21 @@ def cross_entropy_probabilities(logits: Array, target: Array, weight, label_smoo
 
 
 def _general_cross_entropy(logits, target, weight, ignore_index, reduction, label_smoothing):
-    _check_reduction(reduction, "cross_entropy")
+    check_reduction(reduction)
     label_smoothing = probability(label_smoothing, "label_smoothing")
     target, ignore_index = operand(target), count(ignore_index, "ignore_index", -(2**63))
     if target.dtype.kind != "f" or target.shape != logits.shape:
-        rows, labels, shape = _rows_and_labels(logits, target, ignore_index, "cross_entropy")
-        weight = _class_weight(weight, rows, "cross_entropy")
+        rows, labels, shape = rows_and_labels(logits, target, ignore_index)
+        weight = class_weight(weight, rows)
         losses = cross_entropy_(rows, labels, weight, ignore_index, label_smoothing)
         return _reduced_by_share(losses, _shares(labels, weight, ignore_index, rows), reduction, shape)
     if ignore_index >= 0:
-        raise ShapeError(
-            f"cross_entropy: ignore_index is {ignore_index}, but target is probabilities, which have no label to ignore"
-        )
-    _check_probabilities(target, "cross_entropy", "probabilities of at least 0")
-    rows = _rows(logits, "cross_entropy")
-    weight = _class_weight(weight, rows, "cross_entropy")
-    losses = cross_entropy_probabilities(rows, _rows(target, "cross_entropy"), weight, label_smoothing)
-    return _reduced(reshape(losses, _batch(logits.shape)), reduction, "cross_entropy")
-
-
-def _batch(shape):
-    """The shape of the labels that go with logits of ``shape``."""
-    return shape[:1] + shape[2:] if len(shape) > 1 else ()
-
-
-def _rows(x, name):
-    """(C,), (N, C) or (N, C, d1, ...) with the classes last: (rows, C)."""
-    if not x.shape:
-        raise ShapeError(f"{name}: input has no axes, expected (C,), (N, C) or (N, C, d1, ...)")
-    if x.ndim == 2:
-        return x
-    return reshape(moveaxis(x, min(1, x.ndim - 1), -1), (math.prod(_batch(x.shape)), x.shape[min(1, x.ndim - 1)]))
-
-
-def _rows_and_labels(input, target, ignore_index, name):
-    """The input as rows (N, C), the checked labels (N,) of the same array type, and the shape that they had."""
-    input = operand(input)
-    rows, ignore_index = _rows(input, name), count(ignore_index, f"{name}: ignore_index", -(2**63))
-    labels, shape = to_array(target), _batch(input.shape)
-    if labels.shape != shape:
-        raise ShapeError(
-            f"{name}: input has shape {input.shape}, target {tuple(labels.shape)}, expected labels of shape {shape}"
-        )
-    if labels.dtype.kind not in "iu":
-        raise DTypeError(
-            f"{name}: target is {labels.dtype}, expected integer labels (probabilities have input's shape)"
-        )
-    labels, classes = labels.astype(int64).reshape(-1), rows.shape[1]
-    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore_index)]
-    if wrong.size:
-        expected = f"0 to {classes - 1} ({classes} classes) or ignore_index = {ignore_index}"
-        raise IndexError(f"{name}: target has label {int(wrong[0])}, expected {expected}")
-    return rows, labels if type(labels) is type(rows.data) else np.asarray(labels, like=rows.data), shape
-
-
-def _class_weight(weight, rows, name):
-    """The weights of the classes as an array (C,) in the floating dtype of ``rows``."""
-    if weight is None:
-        return None
-    if type(weight) is Tensor and weight.node is not None:
-        raise GradientError(f"{name}: weight requires a gradient, which this loss does not have; pass weight.detach()")
-    array = to_array(weight)
-    if array.shape != rows.shape[1:]:
-        raise ShapeError(
-            f"{name}: weight has shape {tuple(array.shape)}, expected {rows.shape[1:]}, one for each class"
-        )
-    array = array.astype(as_floating(rows.data).dtype)
-    return array if type(array) is type(rows.data) else np.asarray(array, like=rows.data)
+        raise ShapeError(f"ignore_index is {ignore_index}, but target is probabilities, which have no label to ignore")
+    check_probabilities(target, "probabilities of at least 0")
+    rows = as_rows(logits)
+    weight = class_weight(weight, rows)
+    losses = cross_entropy_probabilities(rows, as_rows(target), weight, label_smoothing)
+    return reduced(reshape(losses, batch_shape(logits.shape)), reduction)
 
 
 def _shares(labels, weight, ignore_index, rows):

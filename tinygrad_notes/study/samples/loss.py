@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_notes import lazy
 from tinygrad_notes.ops import loss
+from tinygrad_notes.ops.loss_arguments import REDUCTIONS
 from tinygrad_notes.study.samples.sample import Sample, distinct, normal, positive, sample
 
 special = lazy.module("scipy.special")
@@ -24,7 +25,7 @@ def _reduce(losses: np.ndarray, reduction: str, divisor: float | None = None) ->
 
 def _differences() -> list[Sample]:
     samples = []
-    for reduction in loss.REDUCTIONS:
+    for reduction in REDUCTIONS:
         samples += [
             sample("mse_loss", normal(1, 2, 3), normal(2, 2, 3), label=reduction, reduction=reduction,
                    reference=lambda a, b, r=reduction: _reduce((a - b) ** 2, r)),
@@ -65,6 +66,43 @@ def _binary(
     return _reduce(-weight * (pos_weight * t * special.log_expit(x) + (1 - t) * special.log_expit(-x)), reduction)
 
 
+def _logarithms(p: np.ndarray, t: np.ndarray, weight: Any = 1.0, reduction: str = "mean") -> np.ndarray:
+    losses, t = np.zeros_like(p), t.astype(np.float64)
+    for i in np.ndindex(p.shape):
+        losses[i] = -t[i] * max(np.log(p[i]), -100) - (1 - t[i]) * max(np.log1p(-p[i]), -100)
+    return _reduce(weight * losses, reduction)
+
+
+def _focal(
+    x: np.ndarray, t: np.ndarray, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "none"
+) -> np.ndarray:
+    p = special.expit(x)
+    missed = 1 - (p * t + (1 - p) * (1 - t))
+    weight = 1.0 if alpha < 0 else alpha * t + (1 - alpha) * (1 - t)
+    return _reduce(weight * missed**gamma * _binary(x, t, reduction="none"), reduction)
+
+
+def _of_probability() -> list[Sample]:
+    p, t, x = positive(15, 3, 4) / 3, positive(16, 3, 4) / 3, normal(17, 3, 4)
+    name = "binary_cross_entropy"
+    return [
+        *(sample(name, p, t, label=r, reduction=r, reference=lambda p, t, r=r: _logarithms(p, t, reduction=r))
+          for r in REDUCTIONS),
+        sample(name, p[::-2, ::-1], t[::2], positive(18, 4), label="weight, strided", reference=_logarithms),
+        sample(name, p, (t > 0.5).astype(np.uint8), label="integer target", reference=_logarithms),
+        sample(name, np.array([0.0, 1.0, 0.0, 1.0, 1e-60]), np.array([0, 1, 1, 0, 1]), label="certain", order=0,
+               reduction="none", reference=lambda p, t: _logarithms(p, t, reduction="none")),
+        sample(name, p[:0], t[:0], label="empty", reference=lambda p, t: np.array(np.nan)),
+        *(sample("sigmoid_focal_loss", x, t, label=r, reduction=r,
+                 reference=lambda x, t, r=r: _focal(x, t, reduction=r)) for r in REDUCTIONS),
+        sample("sigmoid_focal_loss", x, (t > 0.5).astype(np.int64), label="labels, no alpha", alpha=-1, gamma=0.5,
+               reference=lambda x, t: _focal(x, t, -1, 0.5)),
+        sample("sigmoid_focal_loss", x[::-1, 0], t[:, 0], label="gamma 0", alpha=0.75, gamma=0,
+               reference=lambda x, t: _focal(x, t, 0.75, 0)),
+        sample("sigmoid_focal_loss", x[:0], t[:0], label="empty", reference=lambda x, t: x),
+    ]  # fmt: skip
+
+
 def _divergence(x: np.ndarray, t: np.ndarray, reduction: str = "mean", log_target: bool = False) -> np.ndarray:
     losses = special.rel_entr(np.exp(t) if log_target else t, np.exp(x))
     return _reduce(losses, "sum") / len(x) if reduction == "batchmean" else _reduce(losses, reduction)
@@ -76,7 +114,7 @@ def _distributions() -> list[Sample]:
     name = "binary_cross_entropy_with_logits"
     samples = [
         sample(name, x, t, label=r, reduction=r, reference=lambda x, t, r=r: _binary(x, t, reduction=r))
-        for r in loss.REDUCTIONS
+        for r in REDUCTIONS
     ]
     samples += [
         sample(name, x, t, positive(12, 3, 1), positive(13, 4), label="weights", reference=_binary),
@@ -88,8 +126,9 @@ def _distributions() -> list[Sample]:
                reference=lambda x, t: _binary(x, t, reduction="none")),
         sample(name, x[:0], t[:0], label="empty", reference=lambda x, t: np.array(np.nan)),
     ]  # fmt: skip
+    samples += _of_probability()
     log_p = np.log(positive(14, 3, 4) / 5)
-    for reduction in (*loss.REDUCTIONS, "batchmean"):
+    for reduction in (*REDUCTIONS, "batchmean"):
         samples += [
             sample("kl_div", log_p, t, label=reduction, reduction=reduction,
                    reference=lambda x, t, r=reduction: _divergence(x, t, r)),
@@ -169,7 +208,7 @@ def _of_classes() -> list[Sample]:
     pixels, pixel_labels = normal(21, 2, 4, 2, 3), np.random.default_rng(22).integers(0, 4, (2, 2, 3))
     pixel_labels[0, 1, 2] = -100
     samples = []
-    for reduction in loss.REDUCTIONS:
+    for reduction in REDUCTIONS:
         samples += _case(x, LABELS, f"{reduction} ignored", reduction=reduction)
         samples += _case(x, LABELS, f"{reduction} weights", reduction=reduction, weight=WEIGHT)
         samples += _case(x, LABELS, f"{reduction} smoothing", reduction=reduction, weight=WEIGHT, smoothing=0.3)
@@ -202,7 +241,7 @@ def _probability_targets() -> list[Sample]:
     name = "cross_entropy"
     return [
         *(sample(name, x, t, label=f"probabilities {r}", reduction=r,
-                 reference=lambda x, t, r=r: _of_probabilities(x, t, reduction=r)) for r in loss.REDUCTIONS),
+                 reference=lambda x, t, r=r: _of_probabilities(x, t, reduction=r)) for r in REDUCTIONS),
         sample(name, x, t, label="probabilities, weights, smoothing", weight=WEIGHT, label_smoothing=0.2,
                reference=lambda x, t: _of_probabilities(x, t, WEIGHT, smoothing=0.2)),
         sample(name, pixels, targets, label="probabilities of pixels", weight=WEIGHT, reduction="none",

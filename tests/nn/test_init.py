@@ -102,6 +102,28 @@ def test_constants_and_copies():
     assert nn.Linear(0, 3).weight.shape == (3, 0)
 
 
+def test_identities():
+    assert init.eye_(weight(2, 3)).tolist() == [[1, 0, 0], [0, 1, 0]]
+    images = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    kernel = init.dirac_(weight(4, 4, 3, 3))
+    assert kernel.is_leaf
+    assert np.array_equal(tn.conv2d(images, kernel, padding=1).data, images)
+    grouped = init.dirac_(weight(8, 2, 3, 3), groups=2)
+    found = tn.conv2d(images, grouped, padding=1, groups=2).data
+    assert np.array_equal(found[:, [0, 1, 4, 5]], images)
+    assert not found[:, [2, 3, 6, 7]].any()
+    assert init.dirac_(weight(0, 2, 3)).shape == (0, 2, 3)
+
+
+def test_sparse():
+    tensor = init.sparse_(weight(50, 400), sparsity=0.31, std=2.0)
+    assert ((tensor.data == 0).sum(0) == 16).all()
+    assert close(float(tensor.data[tensor.data != 0].std()), 2.0, 34 * 400)
+    assert (init.sparse_(weight(5, 2), 1.0).data == 0).all()
+    given = [init.sparse_(weight(4, 3), 0.5, generator=np.random.default_rng(1)).tolist() for _ in range(2)]
+    assert given[0] == given[1]
+
+
 def test_gains():
     assert init.calculate_gain("relu") == math.sqrt(2)
     assert init.calculate_gain("tanh") == 5 / 3
@@ -139,6 +161,12 @@ def test_a_write_after_forward_is_seen_by_the_tape():
         (lambda: init.copy_(weight(2), [1.0]), tn.ShapeError, "values have shape"),
         (lambda: init.zeros_(tn.arange(3)), tn.DTypeError, "int64, expected a floating dtype"),
         (lambda: init.zeros_(np.zeros(3)), tn.DTypeError, "tensor is ndarray"),
+        (lambda: init.eye_(weight(2)), tn.ShapeError, r"eye_: the Tensor has shape \(2,\), expected \(n, m\)"),
+        (lambda: init.dirac_(weight(2, 2)), tn.ShapeError, r"dirac_: the Tensor has shape \(2, 2\), expected"),
+        (lambda: init.dirac_(weight(3, 2, 1), 2), tn.ShapeError, "3 outputs, expected a multiple of groups, 2"),
+        (lambda: init.sparse_(weight(2, 2), 1.5), tn.ShapeError, "sparse_: sparsity is 1.5, expected a number from 0"),
+        (lambda: init.sparse_(weight(2), 0.5), tn.ShapeError, r"sparse_: the Tensor has shape \(2,\)"),
+        (lambda: init.normal_(weight(2), generator=4), tn.DTypeError, "generator is 4, expected a numpy.random"),
     ],
 )
 def test_wrong_arguments(call, error, message):

@@ -11,12 +11,12 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
 from tinygrad_notes.ops.arguments import count, number, one_of
-from tinygrad_notes.ops.elementwise import where
+from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.indexing import scatter_add, take_along_axis_
-from tinygrad_notes.ops.reduction import kept_axes, mean
+from tinygrad_notes.ops.reduction import kept_axes, mean, sum
 from tinygrad_notes.ops.shape import operand, reshape, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, float32, float64, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, float32, float64, int64, to_array, wrap
 
 
 @op
@@ -24,6 +24,9 @@ def argsort(a: Array, axis=-1, descending=False, stable=True):
     """The indices, int64, that sort ``a`` along ``axis`` (None: flattened): ascending, or ``descending``.
 
     Always stable; ``stable=False`` permits any order of equal elements and gets the same one. No gradient flows.
+
+    >>> tn.argsort([3, 1, 2]), tn.argsort([3, 1, 2], descending=True)
+    (Tensor([1, 2, 0]), Tensor([0, 2, 1]))
     """
     _flag(descending, "descending")
     _flag(stable, "stable")
@@ -50,6 +53,12 @@ def sort(a, axis=-1, descending=False, stable=True):
     """``a`` in ascending (or ``descending``) order along ``axis`` (None: flattened). See argsort for ties and NaN.
 
     The gradient goes back to where each element came from.
+
+    >>> tn.sort([3.0, 1.0, 2.0])
+    Tensor([1., 2., 3.])
+    >>> weights = tn.tensor([1.0, 10.0, 100.0])
+    >>> tn.value_and_grad(lambda a: (tn.sort(a) * weights).sum())([3.0, 1.0, 2.0])[1]
+    Tensor([100.,   1.,  10.])
     """
     a, axis = _flattened(operand(a), axis)
     return take_along_axis_(a, _order(a, axis, descending, stable), axis)
@@ -68,6 +77,10 @@ def topk(a, k, axis=-1, largest=True, sorted=True):
     In order, the first first; of equal elements the earlier one comes first (PyTorch leaves their order open).
     ``sorted=False`` permits any order and gets the same one. Gradients flow to the chosen elements. ``k`` greater than
     the size of ``axis`` raises ShapeError.
+
+    >>> values, indices = tn.topk([3.0, 1.0, 5.0, 2.0], 2)
+    >>> values, indices
+    (Tensor([5., 3.]), Tensor([2, 0]))
     """
     _flag(largest, "largest")
     _flag(sorted, "sorted")
@@ -86,6 +99,11 @@ def median(a, axis=None, keepdims=False):
 
     NumPy's median; PyTorch's takes the lower of the two. NaN where there is one; no elements raise ShapeError. The
     gradient goes to the middle elements. Integers give float32.
+
+    >>> tn.median([5.0, 1.0, 3.0])
+    Tensor(3.)
+    >>> tn.value_and_grad(tn.median)([5.0, 1.0, 3.0, 4.0])
+    (Tensor(3.5), Tensor([0. , 0. , 0.5, 0.5]))
     """
     a = operand(a)
     kept = kept_axes(a.shape, axis)
@@ -105,17 +123,38 @@ def median(a, axis=None, keepdims=False):
 @op
 def searchsorted_(a: Array, v: Array, side):
     one_of(side, "side", ("left", "right"))
-    if a.ndim != 1:
-        raise ShapeError(f"a has shape {tuple(a.shape)}, expected (n,), sorted")
-    return np.searchsorted(a, v, side=side)
+    if a.ndim == 1:
+        return np.searchsorted(a, v, side=side)
+    if a.ndim == 0 or v.ndim != a.ndim or v.shape[:-1] != a.shape[:-1]:
+        raise ShapeError(
+            f"a has shape {tuple(a.shape)}, expected (n,), sorted, or the leading axes of v, which has {tuple(v.shape)}"
+        )
+    return _searched(a, v, side)
+
+
+def _searched(a, v, side):
+    """Bisection of every row of ``a`` at once."""
+    low = np.zeros_like(v, dtype=int64)
+    high = np.full_like(low, a.shape[-1])
+    for _ in range(a.shape[-1].bit_length()):
+        middle = (low + high) // 2
+        there = np.take_along_axis(a, np.minimum(middle, a.shape[-1] - 1), -1)
+        before = there < v if side == "left" else there <= v
+        before |= (v != v) & ((there == there) | (side == "right"))  # NaN is the largest number
+        open_ = low < high
+        low, high = np.where(open_ & before, middle + 1, low), np.where(open_ & ~before, middle, high)
+    return low
 
 
 @named
 def searchsorted(a, v, side="left"):
-    """Where each element of ``v`` would go into the sorted 1-D ``a``, int64. No gradient flows.
+    """Where each element of ``v`` would go into the sorted ``a``, int64, in the shape of ``v``. No gradient flows.
 
-    "left": i with a[i-1] < v <= a[i]; "right": a[i-1] <= v < a[i]. An ``a`` that is not sorted gives no error, but
-    no meaningful places.
+    "left": i with a[i-1] < v <= a[i]; "right": a[i-1] <= v < a[i]. ``a`` (n,) is for all of ``v``; ``a`` (..., n) and
+    ``v`` (..., m) are searched row by row. An ``a`` that is not sorted gives no error, but no meaningful places.
+
+    >>> tn.searchsorted(np.array([[1.0, 2.0], [5.0, 6.0]]), np.array([[1.5], [7.0]])).tolist()
+    [[1], [2]]
     """
     a = operand(a)
     if isinstance(v, int | float):  # as exact as a, where a Python number would become float32
@@ -128,6 +167,9 @@ def nonzero(a: Array):
     """The indices, int64, of the elements that are not zero: an array per axis, in the order of the elements.
 
     Their number depends on the data; no gradient flows. No axes raise ShapeError.
+
+    >>> tn.nonzero([[0, 2], [3, 0]])
+    (Tensor([0, 1]), Tensor([1, 0]))
     """
     if a.ndim == 0:
         raise ShapeError("a has no axes, expected at least one")
@@ -135,18 +177,27 @@ def nonzero(a: Array):
 
 
 @op
-def unique_(a: Array):
-    return tuple(np.unique(a, return_index=True, return_inverse=True, return_counts=True))
+def unique_(a: Array, axis):
+    return tuple(np.unique(a, return_index=True, return_inverse=True, return_counts=True, axis=axis))
 
 
 @named
-def unique(a, return_index=False, return_inverse=False, return_counts=False):
+def unique(a, return_index=False, return_inverse=False, return_counts=False, axis=None):
     """The different elements of ``a``, flattened, in ascending order; NaNs count as one.
 
-    Behind them, as asked for: ``index``, where each first stands in the flattened ``a``; ``inverse``, which of them
-    each element is, in the shape of ``a``; ``counts``. Their number depends on the data; no gradient flows.
+    With ``axis`` the different slices along it, in the order of their first different elements; slices with NaN are
+    all different. Behind them, as asked for: ``index``, where each first stands (in the flattened ``a``, or along
+    ``axis``); ``inverse``, which of them each element or slice is, in the shape of ``a``, or one per slice; ``counts``.
+    Their number depends on the data; no gradient flows.
+
+    >>> tn.unique(np.array([[2, 1], [0, 1], [2, 1]]), axis=0).tolist()
+    [[0, 1], [2, 1]]
     """
-    values, index, inverse, counts = unique_(a)
+    if axis is not None:
+        axis = single_axis(axis, operand(a).ndim, "unique")
+    values, index, inverse, counts = unique_(a, axis)
+    if axis is not None:
+        inverse = reshape(inverse, (-1,))
     wanted = ((return_index, index), (return_inverse, inverse), (return_counts, counts))
     for (flag, _), name in zip(wanted, ("return_index", "return_inverse", "return_counts")):
         _flag(flag, name)
@@ -160,6 +211,11 @@ def bincount(a, weights=None, minlength=0):
 
     With ``weights``, of the shape of ``a``, the sum of the weights that stand there; it is differentiable in them.
     A negative element raises IndexError.
+
+    >>> tn.bincount([0, 2, 2, 5])
+    Tensor([1, 0, 2, 0, 0, 1])
+    >>> tn.bincount([0, 2, 2], weights=[0.5, 1.0, 2.0], minlength=4)
+    Tensor([0.5, 0. , 3. , 0. ])
     """
     array, minlength = to_array(a), count(minlength, "minlength", 0)
     if array.dtype.kind not in "iu":
@@ -178,13 +234,17 @@ def bincount(a, weights=None, minlength=0):
 
 
 @named
-def histogram(a, bins=10, range=None, density=False):
-    """How many elements of ``a`` lie in each bin, and the edges of the bins: (counts, edges). No gradient flows.
+def histogram(a, bins=10, range=None, density=False, weights=None):
+    """How many elements of ``a`` lie in each bin, and the edges of the bins: (counts, edges).
 
     ``bins``: a number of equal ones between the two numbers ``range`` (None: least and largest element), or the 1-D
     increasing edges themselves. A bin has its left edge; the last one has both. What lies outside is not counted.
-    ``density``: counts divided by their sum and the bin's width. Counts are int64; edges, and densities, of the dtype
-    of ``a``, or float32.
+    ``weights``, of the shape of ``a``: their sums in place of counts, differentiable in them. ``density``: counts or
+    sums divided by their sum and the bin's width. Counts are int64; edges, and densities of counts, of the dtype of
+    ``a``, or float32. No gradient flows to ``a``.
+
+    >>> tn.histogram([0.1, 0.2, 0.9], 2, (0, 1), weights=[1.0, 2.0, 4.0])[0].tolist()
+    [3.0, 4.0]
     """
     _flag(density, "density")
     if range is not None:
@@ -198,6 +258,22 @@ def histogram(a, bins=10, range=None, density=False):
             raise ShapeError("a has elements that are not finite; give the range of the bins")
     else:
         bins = to_array(bins)
-    counts, edges = np.histogram(as_floating(array), bins, range, density=density)
+    counts, edges = np.histogram(as_floating(array), bins, range, density=density and weights is None)
     dtype = array.dtype if array.dtype.kind == "f" else float32
-    return wrap(counts.astype(dtype) if density else counts), wrap(edges.astype(dtype))
+    if weights is None:
+        return wrap(counts.astype(dtype) if density else counts), wrap(edges.astype(dtype))
+    sums = _weighted(as_floating(array), edges, operand(weights), density)
+    return sums, wrap(edges.astype(dtype))
+
+
+def _weighted(array, edges, weights, density):
+    """The sums of the weights in each bin."""
+    if tuple(weights.shape) != tuple(array.shape):
+        raise ShapeError(f"weights have shape {tuple(weights.shape)}, a {tuple(array.shape)}")
+    array, size = array.reshape(-1), edges.shape[0] - 1
+    place = np.where(array == edges[-1], size - 1, np.searchsorted(edges, array, side="right") - 1)
+    inside = (array >= edges[0]) & (array <= edges[-1])
+    sums = scatter_add(reshape(weights, (-1,))[inside], (place[inside],), (size,))
+    if not density:
+        return sums
+    return sums / (sum(sums) * np.diff(edges).astype(sums.dtype if sums.dtype.kind == "f" else float32))

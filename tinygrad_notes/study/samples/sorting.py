@@ -133,6 +133,41 @@ def _sorts() -> list[Sample]:
     ]
 
 
+def _row_by_row(side):
+    def reference(a, v):
+        rows = zip(a.reshape(-1, a.shape[-1]), v.reshape(-1, v.shape[-1]))
+        before = (lambda x, w: x < w) if side == "left" else (lambda x, w: x <= w)
+        return np.array([[sum(before(x, w) for x in row) for w in words] for row, words in rows], int).reshape(v.shape)
+
+    return reference
+
+
+def _rows() -> list[Sample]:
+    a, v = np.sort(np.round(normal(31, 2, 3, 5)), -1), np.round(normal(32, 2, 3, 4))
+    table = np.array([[2, 1], [0, 1], [2, 1], [0, 0]])
+    weights = distinct(35, 5)
+    return [
+        *[sample("searchsorted", a, v, label=f"rows {side}", side=side, order=0, reference=_row_by_row(side))
+          for side in ("left", "right")],
+        sample("searchsorted", a[..., :0], v, label="rows of nothing", order=0,
+               reference=lambda a, v: np.zeros(v.shape, int)),
+        sample("searchsorted", a[:, :, :1], v[::-1, :, ::2], label="rows of one", order=0,
+               reference=_row_by_row("left")),
+        sample("unique", table, label="rows", axis=0, order=0, reference=lambda a: a[[3, 1, 0]]),
+        sample("unique", table.T, label="columns, all", order=0, reference=lambda a: (
+               a[:, [3, 1, 0]], np.array([3, 1, 0]), np.array([2, 1, 2, 0]), np.array([1, 1, 2])),
+               call=lambda a: unique(a, True, True, True, axis=-1)),
+        sample("histogram", np.array([3, 0, 1, 2, 9]), weights, label="weights",
+               call=lambda a, w: histogram(a, 2, (0, 3), weights=w)[0],
+               reference=lambda a, w: np.array([w[1] + w[2], w[0] + w[3]])),
+        sample("histogram", np.array([3, 0, 1, 2, 9]), weights + 3.0, label="weights, density",
+               call=lambda a, w: histogram(a, 2, (0, 3), True, w)[0],
+               reference=lambda a, w: np.array([w[1] + w[2], w[0] + w[3]]) / w[:4].sum() / 1.5),
+        sample("histogram", np.zeros((0, 2), int), np.zeros((0, 2)), label="empty weights",
+               call=lambda a, w: histogram(a, 2, (0, 3), weights=w)[0], reference=lambda a, w: np.zeros(2)),
+    ]  # fmt: skip
+
+
 def _questions() -> list[Sample]:
     values = np.array([[-3.0, 0.5], [0.7, 9.0]])
     words = np.array([3, 1, 3, 0, 1, 3])
@@ -158,6 +193,7 @@ def _questions() -> list[Sample]:
         sample(
             "searchsorted", LINE, np.zeros((0, 2)), label="empty", order=0, reference=lambda a, v: np.zeros((0, 2), int)
         ),
+        *_rows(),
         sample(
             "nonzero",
             np.array([[0.0, 2.0], [np.nan, 0.0]]),

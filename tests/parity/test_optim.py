@@ -1,10 +1,9 @@
-"""Optimisers, schedules and clipping against PyTorch: 20 steps of the same network on the same batches."""
+"""Optimisers and clipping against PyTorch: 20 steps of the same network on the same batches."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -85,7 +84,45 @@ def test_adam(parity, name, options):
     train(parity, ours, theirs, makers[0](ours.parameters(), **options), makers[1](theirs.parameters(), **options))
 
 
-DEFAULTS = [("SGD", {}), ("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {}), ("AdamW", {})]
+def product(**choices):
+    """All combinations, as dicts."""
+    return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
+
+
+SHARED = {"weight_decay": (0, 0.1), "maximize": (False, True)}
+ADAPTIVE = [
+    *(("RMSprop", o) for o in product(
+        alpha=(0.99, 0.5), momentum=(0, 0.9), centered=(False, True), eps=(1e-4,), **SHARED)),
+    *(("Adagrad", o) for o in product(lr=(0.05,), lr_decay=(0, 0.1), initial_accumulator_value=(0, 0.5), **SHARED)),
+    *(("Adadelta", o) for o in product(lr=(1.0, 0.3), rho=(0.9, 0.5), eps=(1e-6, 1e-2), **SHARED)),
+    *(("Adamax", o) for o in product(lr=(0.02,), betas=((0.9, 0.999), (0.5, 0.8)), **SHARED)),
+    *(("NAdam", o) for o in product(
+        betas=((0.9, 0.999), (0.5, 0.8)), momentum_decay=(4e-3, 0.1), decoupled_weight_decay=(False, True), **SHARED)),
+    *(("RAdam", o) for o in product(
+        lr=(0.02,), betas=((0.9, 0.999), (0.5, 0.8)), decoupled_weight_decay=(False, True), **SHARED)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def torch_float64():
+    """PyTorch keeps the product of NAdam in its default dtype; in float32 that alone is an error of 1e-8."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(("name", "options"), ADAPTIVE, ids=str)
+def test_adaptive(parity, torch_float64, name, options):
+    ours, theirs = pair()
+    makers = getattr(optim, name), getattr(torch.optim, name)
+    train(parity, ours, theirs, makers[0](ours.parameters(), **options), makers[1](theirs.parameters(), **options))
+
+
+DEFAULTS = [
+    ("SGD", {}), ("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {}), ("AdamW", {}), ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.9, "centered": True, "eps": 1e-2}), ("Adagrad", {}), ("Adadelta", {}), ("Adamax", {}),
+    ("NAdam", {}), ("RAdam", {}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "options"), DEFAULTS, ids=str)
@@ -103,7 +140,7 @@ def test_defaults_and_float32(parity, name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), DEFAULTS, ids=str)
-def test_groups_and_parameters_without_a_gradient(parity, name, options):
+def test_groups_and_parameters_without_a_gradient(parity, torch_float64, name, options):
     ours, theirs = pair()
     made = []
     for module, net in ((optim, ours), (torch.optim, theirs)):
@@ -114,7 +151,7 @@ def test_groups_and_parameters_without_a_gradient(parity, name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), DEFAULTS, ids=str)
-def test_a_state_dict_of_torch_goes_on_here(parity, name, options):
+def test_a_state_dict_of_torch_goes_on_here(parity, torch_float64, name, options):
     ours, theirs = pair()
     makers = getattr(optim, name), getattr(torch.optim, name)
     made = makers[0](ours.parameters(), **options), makers[1](theirs.parameters(), **options)
@@ -128,41 +165,19 @@ def test_a_state_dict_of_torch_goes_on_here(parity, name, options):
         assert set(state["state"].get(number, {})) == {key for key, value in kept.items() if value is not None}
 
 
-# ---------------------------------------------------------------------- schedules
-
-SCHEDULES = {
-    "StepLR": lambda m, o: m.StepLR(o, 4, 0.3),
-    "MultiStepLR": lambda m, o: m.MultiStepLR(o, [3, 9, 15], 0.5),
-    "ExponentialLR": lambda m, o: m.ExponentialLR(o, 0.9),
-    "LinearLR": lambda m, o: m.LinearLR(o),
-    "LinearLR up": lambda m, o: m.LinearLR(o, 0.01, 0.7, 11),
-    "CosineAnnealingLR": lambda m, o: m.CosineAnnealingLR(o, 20, 0.001),
-    "CosineAnnealingLR beyond": lambda m, o: m.CosineAnnealingLR(o, 7),
-    "LambdaLR": lambda m, o: m.LambdaLR(o, [lambda t: 0.9**t, lambda t: 1 / (1 + t)]),
-    "SequentialLR": lambda m, o: m.SequentialLR(
-        o, [m.LinearLR(o, 0.1, 1.0, 5), m.CosineAnnealingLR(o, 10), m.StepLR(o, 2, 0.5)], [5, 13]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedule(parity, name):
+@pytest.mark.parametrize(("name", "options"), DEFAULTS, ids=str)
+def test_a_state_dict_from_here_goes_on_in_torch(parity, torch_float64, name, options):
     ours, theirs = pair()
-    made = [m.SGD([{"params": [n[0].weight, n[0].bias]}, {"params": n[2].parameters(), "lr": 0.003}], lr=0.02)
-            for m, n in ((optim, ours), (torch.optim, theirs))]  # fmt: skip
-    with warnings.catch_warnings():  # torch's SequentialLR calls a signature that torch deprecates
-        warnings.simplefilter("ignore")
-        schedules = SCHEDULES[name](optim, made[0]), SCHEDULES[name](torch.optim.lr_scheduler, made[1])
-        rates = [[schedule.get_last_lr()] for schedule in schedules]
-
-        def after():
-            for schedule, seen in zip(schedules, rates):
-                schedule.step()
-                seen.append(schedule.get_last_lr())
-
-        train(parity, ours, theirs, *made, after=after)
-    # torch multiplies step by step, here each rate is computed from the number of the step
-    parity.compare(np.array(rates[0]), np.array(rates[1]), 1e-12)
+    makers = getattr(optim, name), getattr(torch.optim, name)
+    made = makers[0](ours.parameters(), **options), makers[1](theirs.parameters(), **options)
+    train(parity, ours, theirs, *made, batches=BATCHES[:7])
+    state = made[0].state_dict()
+    for kept in state["state"].values():
+        for key, value in kept.items():
+            kept[key] = torch.tensor(value if isinstance(value, int | float) else value.numpy())
+    later = makers[1](theirs.parameters(), lr=77.0)
+    later.load_state_dict(state)
+    train(parity, ours, theirs, made[0], later, batches=BATCHES[7:])
 
 
 # ---------------------------------------------------------------------- clipping

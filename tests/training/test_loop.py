@@ -113,6 +113,25 @@ def test_a_schedule_is_stepped_per_epoch_or_per_step(per, rates):
     assert [row["lr"] for row in history] == pytest.approx(rates)
 
 
+@pytest.mark.parametrize(("monitor", "mode"), [("validation_loss", "min"), ("validation_accuracy", "max")])
+def test_a_plateau_of_the_monitor_lowers_the_rate(monitor, mode):
+    losses = [0.5, 0.4, 0.45, 0.4, 0.3, 0.3, 0.3]
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=0.8)
+    schedule = optim.ReduceLROnPlateau(optimizer, mode, 0.5, patience=0)
+    work = Scripted(
+        model, tn.cross_entropy, optimizer, DataLoader(points(), 16), validation=losses, schedule=schedule,
+        schedule_per="epoch", monitor=monitor, progress=QUIET,
+    )  # fmt: skip
+    assert [row["lr"] for row in work.fit(7)] == [0.8, 0.8, 0.8, 0.4, 0.2, 0.2, 0.1]
+    with pytest.raises(ShapeError, match="ReduceLROnPlateau looks at each epoch; give schedule_per='epoch'"):
+        trainer(model, optimizer=optimizer, schedule=schedule)
+    with pytest.raises(ShapeError, match="monitor is 'validation_loss', expected one of epoch, lr, loss, accuracy"):
+        trainer(model, optimizer=optimizer, schedule=schedule, schedule_per="epoch").fit(1)
+    by_training = trainer(model, optimizer=optimizer, schedule=schedule, schedule_per="epoch", monitor="loss")
+    assert len(by_training.fit(2)) == 2
+
+
 class Scripted(Trainer):
     """A trainer whose validation gives numbers that are known beforehand."""
 

@@ -24,9 +24,28 @@ OPTIMIZERS = {
     "adam": lambda p: optim.Adam(p, lr=0.01),
     "adamw": lambda p: optim.AdamW(p, lr=0.01),
 }
+OTHERS = {
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True, eps=1e-3),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.1, lr_decay=0.01, initial_accumulator_value=0.1),
+    "adadelta": lambda p: optim.Adadelta(p),
+    "adamax": lambda p: optim.Adamax(p, lr=0.01),
+    "nadam": lambda p: optim.NAdam(p, lr=0.01),
+    "radam": lambda p: optim.RAdam(p, lr=0.01, betas=(0.9, 0.9)),
+    "lars": lambda p: optim.LARS(p, trust_coefficient=0.01, weight_decay=1e-3),
+    "lamb": lambda p: optim.LAMB(p, lr=0.05),
+}
+SCHEDULES = {
+    "one cycle": lambda o: optim.OneCycleLR(o, 0.1, epochs=EPOCHS, steps_per_epoch=9),
+    "triangles": lambda o: optim.CyclicLR(o, 0.01, 0.1, 5, mode="triangular2"),
+    "warm restarts": lambda o: optim.CosineAnnealingWarmRestarts(o, 4, 2),
+    "transformer": lambda o: optim.NoamLR(o, 64, 9),
+    "averaging": lambda o: optim.SWALR(o, 0.001, 20),
+    "sequence": lambda o: optim.SequentialLR(o, [optim.ConstantLR(o, 0.1, 5), optim.PolynomialLR(o, 30)], [5]),
+    "plateau": lambda o: optim.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=0.9),
+}
 
 
-def make(path, method="adam", every=2, accumulate=1, own_generator=False, hidden=8, wait=0.0, **options):
+def make(path, method="adam", every=2, accumulate=1, own_generator=False, hidden=8, wait=0.0, schedule=None, **options):
     """Everything random at once: shuffling, augmentation, dropout; and running statistics, momenta, a schedule."""
     tn.manual_seed(7)
     rng = np.random.default_rng(0)
@@ -42,7 +61,9 @@ def make(path, method="adam", every=2, accumulate=1, own_generator=False, hidden
     model = nn.Sequential(
         nn.Linear(3, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 2)
     )
-    optimizer = OPTIMIZERS[method](model.parameters())
+    optimizer = {**OPTIMIZERS, **OTHERS}[method](model.parameters())
+    per = "epoch" if schedule == "plateau" else "step"
+    made = optim.CosineAnnealingLR(optimizer, 40) if schedule is None else SCHEDULES[schedule](optimizer)
     return Trainer(
         model,
         tn.cross_entropy,
@@ -51,7 +72,8 @@ def make(path, method="adam", every=2, accumulate=1, own_generator=False, hidden
         validation=DataLoader(TensorDataset(x[::3], y[::3]), 8),
         accumulate=accumulate,
         clip_norm=1.0,
-        schedule=optim.CosineAnnealingLR(optimizer, 40),
+        schedule=made,
+        schedule_per=per,
         checkpoint=path,
         checkpoint_every=every,
         progress=Progress(style="none"),
@@ -114,6 +136,24 @@ def test_a_run_that_broke_off_anywhere_ends_with_the_same_bits(tmp_path, method,
         resumed.fit(EPOCHS, resume=True)
         assert fingerprint(resumed) == expected
         assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize(
+    ("method", "schedule"), [*((method, None) for method in OTHERS), *(("momentum", name) for name in SCHEDULES)]
+)
+def test_every_optimiser_and_schedule_is_resumed(tmp_path, method, schedule):
+    options = {"method": method, "schedule": schedule}
+    whole = make(tmp_path / "whole", **options)
+    whole.fit(EPOCHS)
+    rates = {row["lr"] for row in whole.history}
+    assert len(rates) > 1
+    broken = make(tmp_path / "stopped", **options)
+    stop_after(broken, 21)  # in the third epoch
+    with pytest.raises(StoppedError):
+        broken.fit(EPOCHS)
+    resumed = make(tmp_path / "stopped", **options)
+    resumed.fit(EPOCHS, resume=True)
+    assert fingerprint(resumed) == fingerprint(whole)
 
 
 def test_a_run_can_be_resumed_again_and_again(tmp_path):

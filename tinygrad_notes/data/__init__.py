@@ -7,6 +7,7 @@ from tinygrad_notes.data.augmentation import (
     cutmix,
     cutout,
     mixup,
+    mosaic,
     normalise,
     random_crop,
     random_horizontal_flip,
@@ -17,6 +18,18 @@ from tinygrad_notes.data.augmentation import (
 from tinygrad_notes.data.byte_pair import BytePairEncoding
 from tinygrad_notes.data.dataset import Dataset, Subset, TensorDataset, Transformed, collate, random_split
 from tinygrad_notes.data.digits import Digits, digits
+from tinygrad_notes.data.distortion import (
+    background_noise,
+    elastic_deformation,
+    gaussian_blur,
+    gaussian_noise,
+    pixelate,
+    random_erasing,
+    random_gaussian_blur,
+    random_resized_crop,
+    salt_and_pepper_noise,
+    sharpen,
+)
 from tinygrad_notes.data.hangul import Syllable, hangul_pairs, split_syllables, syllables
 from tinygrad_notes.data.images import ImageFolder, read_image
 from tinygrad_notes.data.loader import DataLoader
@@ -42,10 +55,12 @@ __all__ = [
     "BalancedSampler", "BatchSampler", "BucketBatchSampler", "BytePairEncoding", "CharacterVocabulary", "Corpus",
     "DataLoader", "Dataset", "Digits", "ImageFolder", "Name", "NamePair", "RandomSampler", "Sampler",
     "SequentialSampler", "Subset", "Syllable", "Table", "TensorDataset", "Transformed", "Vocabulary",
-    "WeightedRandomSampler", "WordVocabulary", "breast_cancer", "character_names", "cifar10", "cifar100", "clips",
-    "collate", "colour_jitter", "compose", "cutmix", "cutout", "diabetes", "digit_scenes", "digits", "enlarge",
-    "hangul_pairs", "idx_images", "iris", "mixup", "moving_digits", "name_pairs", "ngram_perplexities", "normalise",
-    "pad_collate", "padding", "place", "placed_digits", "random_crop", "random_horizontal_flip", "random_rotation",
-    "random_shift", "random_split", "random_vertical_flip", "read_idx", "read_image", "read_pairs", "read_text",
-    "resize", "rotate", "split_syllables", "syllables", "topics", "windows", "wine",
+    "WeightedRandomSampler", "WordVocabulary", "background_noise", "breast_cancer", "character_names", "cifar10",
+    "cifar100", "clips", "collate", "colour_jitter", "compose", "cutmix", "cutout", "diabetes", "digit_scenes",
+    "digits", "elastic_deformation", "enlarge", "gaussian_blur", "gaussian_noise", "hangul_pairs", "idx_images", "iris",
+    "mixup", "mosaic", "moving_digits", "name_pairs", "ngram_perplexities", "normalise", "pad_collate", "padding",
+    "pixelate", "place", "placed_digits", "random_crop", "random_erasing", "random_gaussian_blur",
+    "random_horizontal_flip", "random_resized_crop", "random_rotation", "random_shift", "random_split",
+    "random_vertical_flip", "read_idx", "read_image", "read_pairs", "read_text", "resize", "rotate",
+    "salt_and_pepper_noise", "sharpen", "split_syllables", "syllables", "topics", "windows", "wine",
 ]  # fmt: skip

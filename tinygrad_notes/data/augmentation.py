@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.data.dataset import as_generator
-from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.data.pixels import (
+    Generator,
+    floating_batch,
+    height_and_width,
+    image_batch,
+    inside_rectangles,
+    read_at,
+)
+from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import at_least, count, probability
 from tinygrad_notes.tensor import Tensor, to_array, to_numpy, wrap
 
-Generator = np.random.Generator | int | None
 GREY = np.array([0.299, 0.587, 0.114])  # the luma of ITU-R BT.601
 # Luma and two axes of colour (NTSC); a turn of the two changes the hue alone.
 YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
@@ -27,9 +34,13 @@ YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 def random_crop(
     images: Any, size: int | tuple[int, int], padding: int = 0, fill: float = 0.0, generator: Generator = None
 ) -> Tensor:
-    """A random part of ``size`` (height, width) of each image, ``padding`` pixels of ``fill`` put around it first."""
-    array, padding = _images(images), count(padding, "padding", 0)
-    height, width = _size(size)
+    """A random part of ``size`` (height, width) of each image, ``padding`` pixels of ``fill`` put around it first.
+
+    >>> tn.data.random_crop(tn.ones((2, 3, 32, 32)), 32, padding=4).shape
+    (2, 3, 32, 32)
+    """
+    array, padding = image_batch(images), count(padding, "padding", 0)
+    height, width = height_and_width(size)
     if padding:
         array = np.pad(array, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=fill)
     if height > array.shape[2] or width > array.shape[3]:
@@ -42,18 +53,27 @@ def random_crop(
 
 @named
 def random_horizontal_flip(images: Any, p: float = 0.5, generator: Generator = None) -> Tensor:
-    """Each image mirrored left to right with probability ``p``. It makes other digits of 2, 5, 6 and 9."""
+    """Each image mirrored left to right with probability ``p``. It makes other digits of 2, 5, 6 and 9.
+
+    >>> tn.data.random_horizontal_flip(tn.tensor([[[[1.0, 2.0]]]]), p=1.0)
+    Tensor([[[[2., 1.]]]])
+    """
     return _flipped(images, 3, p, as_generator(generator, "random_horizontal_flip"))
 
 
 @named
 def random_vertical_flip(images: Any, p: float = 0.5, generator: Generator = None) -> Tensor:
-    """Each image mirrored top to bottom with probability ``p``."""
+    """Each image mirrored top to bottom with probability ``p``.
+
+    >>> tn.data.random_vertical_flip(tn.tensor([[[[1.0], [2.0]]]]), p=1.0)
+    Tensor([[[[2.],
+              [1.]]]])
+    """
     return _flipped(images, 2, p, as_generator(generator, "random_vertical_flip"))
 
 
 def _flipped(images: Any, axis: int, p: float, random: np.random.Generator) -> Tensor:
-    array = _images(images)
+    array = image_batch(images)
     chosen = random.random(len(array)) < probability(p, "p")
     return wrap(np.where(chosen[:, None, None, None], np.flip(array, axis), array))
 
@@ -64,35 +84,39 @@ def rotate(images: Any, angles: Any, fill: float = 0.0) -> Tensor:
 
     The size stays; what comes in from outside is ``fill``. A turned rectangle w × h fits into one of
     w |cos| + h |sin| by h |cos| + w |sin|.
+
+    >>> tn.data.rotate(tn.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 90).numpy().round(4)
+    array([[[[2., 4.],
+             [1., 3.]]]], dtype=float32)
     """
-    array = _floating(images)
+    array = floating_batch(images)
     n, _, height, width = array.shape
     turn = np.deg2rad(np.broadcast_to(np.asarray(angles, np.float64), (n,)))[:, None, None]
     y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
-    # Where each target pixel comes from. Beyond the border of one pixel of fill there is nothing but fill.
-    row = np.clip(x * np.sin(turn) + y * np.cos(turn) + (height - 1) / 2, -1, height) + 1
-    column = np.clip(x * np.cos(turn) - y * np.sin(turn) + (width - 1) / 2, -1, width) + 1
-    padded = np.pad(array, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=fill)
-    top, left = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
-    bottom, right = np.minimum(top + 1, height + 1), np.minimum(left + 1, width + 1)
-    down, across = (row - top)[..., None], (column - left)[..., None]
-    image, last = np.arange(n)[:, None, None], np.moveaxis(padded, 1, -1)
-    upper = last[image, top, left] * (1 - across) + last[image, top, right] * across
-    lower = last[image, bottom, left] * (1 - across) + last[image, bottom, right] * across
-    return wrap(np.moveaxis(upper * (1 - down) + lower * down, -1, 1).astype(array.dtype))
+    row = x * np.sin(turn) + y * np.cos(turn) + (height - 1) / 2  # where each target pixel comes from
+    column = x * np.cos(turn) - y * np.sin(turn) + (width - 1) / 2
+    return wrap(read_at(array, row, column, fill))
 
 
 @named
 def random_rotation(images: Any, degrees: float, fill: float = 0.0, generator: Generator = None) -> Tensor:
-    """Each image turned about its centre by an angle between -``degrees`` and ``degrees``; see :func:`rotate`."""
-    array, degrees = _floating(images), at_least(degrees, "degrees", 0)
+    """Each image turned about its centre by an angle between -``degrees`` and ``degrees``; see :func:`rotate`.
+
+    >>> tn.data.random_rotation(tn.ones((2, 1, 28, 28)), degrees=15).shape
+    (2, 1, 28, 28)
+    """
+    array, degrees = floating_batch(images), at_least(degrees, "degrees", 0)
     return rotate(array, as_generator(generator, "random_rotation").uniform(-degrees, degrees, len(array)), fill)
 
 
 @named
 def normalise(images: Any, mean: Any, std: Any) -> Tensor:
-    """(images - ``mean``) / ``std``, each a number or one for each channel. ShapeError for a deviation not above 0."""
-    array = _floating(images)
+    """(images - ``mean``) / ``std``, each a number or one for each channel. ShapeError for a deviation not above 0.
+
+    >>> tn.data.normalise(tn.tensor([[[[0.25, 0.75]]]]), mean=0.5, std=0.25)
+    Tensor([[[[-1.,  1.]]]])
+    """
+    array = floating_batch(images)
     values = []
     for name, given in (("mean", mean), ("std", std)):
         value = np.asarray(to_numpy(to_array(given)), array.dtype)
@@ -112,15 +136,18 @@ def cutout(images: Any, size: int | tuple[int, int], fill: float = 0.0, generato
 
     DeVries & Taylor 2017. It lies wholly inside, so the part that is lost is the same for all; in the paper its centre
     does, and it may be cut off.
+
+    >>> tn.data.cutout(tn.ones((1, 1, 4, 4)), size=2).sum()
+    Tensor(12.)
     """
-    array, (height, width) = _images(images), _size(size)
+    array, (height, width) = image_batch(images), height_and_width(size)
     n = len(array)
     if height > array.shape[2] or width > array.shape[3]:
         raise ShapeError(f"size is {(height, width)}, the images are {tuple(array.shape[2:])}")
     random = as_generator(generator, "cutout")
     top = random.integers(0, array.shape[2] - height + 1, n)
     left = random.integers(0, array.shape[3] - width + 1, n)
-    inside = _rectangles(array.shape[2:], top, top + height, left, left + width)
+    inside = inside_rectangles(array.shape[2:], top, top + height, left, left + width)
     return wrap(np.where(inside[:, None], np.asarray(fill, array.dtype), array))
 
 
@@ -134,8 +161,12 @@ def mixup(
     Cross-entropy is linear in y, so the loss is that of the mixed input with y and y', weighted by λ and 1 - λ.
 
     Zhang, Cissé, Dauphin & Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization".
+
+    >>> images, targets = tn.data.mixup(np.ones((4, 1, 8, 8)), np.arange(4), classes=4)
+    >>> images.shape, targets.shape
+    ((4, 1, 8, 8), (4, 4))
     """
-    array = _floating(images)
+    array = floating_batch(images)
     rows, share, order = _mixed(array, targets, alpha, classes, as_generator(generator, "mixup"))
     kept = array.dtype.type(share)
     return wrap(kept * array + (1 - kept) * array[order]), wrap(_shared(rows, share, order))
@@ -151,8 +182,12 @@ def cutmix(
     border; λ is then what is left of the image exactly. ``targets`` as for :func:`mixup`.
 
     Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features".
+
+    >>> images, targets = tn.data.cutmix(np.ones((4, 1, 8, 8)), np.arange(4), classes=4)
+    >>> images.shape, targets.shape
+    ((4, 1, 8, 8), (4, 4))
     """
-    array, random = _images(images), as_generator(generator, "cutmix")
+    array, random = image_batch(images), as_generator(generator, "cutmix")
     rows, share, order = _mixed(array, targets, alpha, classes, random)
     height, width = array.shape[2:]
     half = math.sqrt(1 - share) / 2
@@ -165,12 +200,48 @@ def cutmix(
     return wrap(mixed), wrap(_shared(rows, exact, order))
 
 
+@named
+def mosaic(
+    images: Any, targets: Any, classes: int | None = None, least: float = 0.25, generator: Generator = None
+) -> tuple[Tensor, Tensor]:
+    """Four images in one: image i at the top left, three others of the batch in the other corners, up to a point.
+
+    The point is random, the same for the whole batch, and at least the part ``least`` of a side away from every border.
+    Each image keeps its size and lies with a corner at the point, so that its part next to that corner is seen. Targets
+    are mixed by the areas. ``targets`` as for :func:`mixup`. Bochkovskiy, Wang and Liao 2020, arXiv:2004.10934.
+
+    >>> images, targets = tn.data.mosaic(np.ones((4, 1, 8, 8)), np.arange(4), classes=4)
+    >>> images.shape, targets.shape
+    ((4, 1, 8, 8), (4, 4))
+    """
+    array, random = image_batch(images), as_generator(generator, "mosaic")
+    rows, n, (height, width) = _target_rows(array, targets, classes), len(array), array.shape[2:]
+    if probability(least, "least") > 0.5:
+        raise ShapeError(f"least is {least}, expected at most 0.5")
+    down, right = (round(side * random.uniform(least, 1 - least)) for side in (height, width))
+    orders = [np.arange(n), *(random.permutation(n) for _ in range(3))]
+    result, shares = np.empty_like(array), np.zeros_like(rows)
+    for order, (bottom, east) in zip(orders, ((0, 0), (0, 1), (1, 0), (1, 1))):
+        high, wide = (height - down if bottom else down), (width - right if east else right)
+        part = array[order][:, :, :high, :] if bottom else array[order][:, :, height - high :, :]
+        part = part[..., :wide] if east else part[..., width - wide :]
+        result[:, :, down * bottom : down * bottom + high, right * east : right * east + wide] = part
+        shares += rows[order] * (high * wide / (height * width))
+    return wrap(result), wrap(shares)
+
+
 def _mixed(
     array: Any, targets: Any, alpha: float, classes: int | None, random: np.random.Generator
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Targets as rows of probabilities, λ, and which image is mixed into which."""
     if at_least(alpha, "alpha", 0) == 0:
         raise ShapeError("alpha is 0, expected above 0")
+    rows = _target_rows(array, targets, classes)
+    return rows, float(random.beta(alpha, alpha)), random.permutation(len(array))
+
+
+def _target_rows(array: Any, targets: Any, classes: int | None) -> np.ndarray:
+    """Targets as rows of probabilities, one for each image."""
     rows = to_numpy(to_array(targets))
     if rows.ndim == 1 and rows.dtype.kind in "iu":
         if classes is None:
@@ -182,7 +253,7 @@ def _mixed(
         raise ShapeError(
             f"targets are {rows.dtype} of shape {rows.shape}, expected {len(array)} class numbers or rows of shares"
         )
-    return rows, float(random.beta(alpha, alpha)), random.permutation(len(array))
+    return rows
 
 
 def _shared(rows: np.ndarray, share: float, order: np.ndarray) -> np.ndarray:
@@ -204,8 +275,11 @@ def colour_jitter(
     1 ± ``contrast``. Saturation: away from or to its grey picture, by 1 ± ``saturation``. Hue: the two axes of colour
     of YIQ turned by up to ``hue`` (at most 0.5) of a full turn either way. Images of one channel take brightness and
     contrast alone.
+
+    >>> tn.data.colour_jitter(tn.full((2, 3, 8, 8), 0.5), brightness=0.4, hue=0.1).shape
+    (2, 3, 8, 8)
     """
-    array, random = _floating(images), as_generator(generator, "colour_jitter")
+    array, random = floating_batch(images), as_generator(generator, "colour_jitter")
     n, channels = array.shape[:2]
     if channels != 3 and (channels != 1 or saturation or hue):
         raise ShapeError(f"images have {channels} channels, expected 3, or 1 without saturation and hue")
@@ -237,34 +311,3 @@ def _hue_turns(turns: np.ndarray) -> np.ndarray:
     middle[:, 1, 1] = middle[:, 2, 2] = np.cos(angle)
     middle[:, 1, 2], middle[:, 2, 1] = -np.sin(angle), np.sin(angle)
     return np.linalg.inv(YIQ) @ middle @ YIQ
-
-
-# ---------------------------------------------------------------------- arguments
-
-
-def _images(images: Any) -> Any:
-    array = to_array(images)
-    if array.ndim != 4:
-        raise ShapeError(f"images have shape {tuple(array.shape)}, expected (batch, channels, height, width)")
-    return array
-
-
-def _floating(images: Any) -> Any:
-    array = _images(images)
-    if array.dtype.kind != "f":
-        raise DTypeError(f"images are {array.dtype}, expected a floating dtype")
-    return array
-
-
-def _size(size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
-    if len(pair) != 2:
-        raise ShapeError(f"size is {size!r}, expected a number or (height, width)")
-    return count(pair[0], "height"), count(pair[1], "width")
-
-
-def _rectangles(shape: Any, top: Any, bottom: Any, left: Any, right: Any) -> np.ndarray:
-    """(N, H, W): True inside the i-th rectangle."""
-    y, x = np.arange(shape[0])[:, None], np.arange(shape[1])
-    top, bottom, left, right = (np.asarray(v)[:, None, None] for v in (top, bottom, left, right))
-    return (y >= top) & (y < bottom) & (x >= left) & (x < right)

@@ -36,7 +36,7 @@ class BytePairEncoding:
     Sennrich, Haddow & Birch 2016, "Neural Machine Translation of Rare Words with Subword Units"; on bytes: Radford et
     al. 2019, "Language Models are Unsupervised Multitask Learners".
 
-    >>> encoding = BytePairEncoding.train(["low lower lowest"], size=258)
+    >>> encoding = tn.data.BytePairEncoding.train(["low lower lowest"], size=258)
     >>> encoding.merges
     [(108, 111), (256, 119)]
     >>> encoding.encode("low").tolist()

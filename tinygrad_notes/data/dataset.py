@@ -19,6 +19,15 @@ class Dataset:
 
     ``take`` gives a whole batch. A data set that lies in arrays overrides it, and is then indexed once for a batch
     instead of once for an item.
+
+    >>> class Squares(tn.data.Dataset):
+    ...     def __len__(self):
+    ...         return 5
+    ...
+    ...     def __getitem__(self, index):
+    ...         return index**2
+    >>> Squares().take(np.array([1, 3]))
+    Tensor([1, 9])
     """
 
     def __len__(self) -> int:
@@ -36,6 +45,11 @@ class TensorDataset(Dataset):
     """Arrays or Tensors of one length; item i is the tuple of their i-th rows.
 
     The arrays are used as they are, not copied. ShapeError when their lengths differ.
+
+    >>> dataset = tn.data.TensorDataset([[1.0], [2.0], [3.0]], [0, 1, 0])
+    >>> dataset.take(np.array([0, 2]))
+    (Tensor([[1.],
+            [3.]]), Tensor([0, 0]))
     """
 
     def __init__(self, *tensors: Any):
@@ -62,7 +76,11 @@ class TensorDataset(Dataset):
 
 
 class Subset(Dataset):
-    """The items of ``dataset`` at ``indices``, in that order."""
+    """The items of ``dataset`` at ``indices``, in that order.
+
+    >>> list(tn.data.Subset(["a", "b", "c"], [2, 0]))
+    ['c', 'a']
+    """
 
     def __init__(self, dataset: Any, indices: Sequence[int] | np.ndarray):
         self.dataset = dataset
@@ -94,6 +112,10 @@ class Transformed(Dataset):
 
     The fields are Tensors with a leading batch axis, so that one call works on the whole batch. What is random in it
     draws from the package's generator, whose state a training checkpoint holds.
+
+    >>> dataset = tn.data.TensorDataset([[1.0], [2.0]], [0, 1])
+    >>> tn.data.Transformed(dataset, lambda x, y: (x * 10, y))[1]
+    (Tensor([20.]), Tensor(1))
     """
 
     def __init__(self, dataset: Any, transform: Callable[..., tuple]):
@@ -159,6 +181,9 @@ def collate(items: Sequence[Any]) -> Any:
     """Stack items into one batch: arrays, Tensors and numbers into Tensors, tuples and dicts field by field.
 
     Strings stay a list. ShapeError when the items' arrays differ in shape; a ``collate_fn`` of your own can pad them.
+
+    >>> tn.data.collate([([1.0, 2.0], 0), ([3.0, 4.0], 1)])
+    ((Tensor([1., 3.]), Tensor([2., 4.])), Tensor([0, 1]))
     """
     if not isinstance(items, Sequence):
         raise DTypeError(f"collate: items is {type(items).__name__}, expected a list")
@@ -205,6 +230,9 @@ def random_split(
 
     ``lengths``: sizes that add up to ``len(dataset)``, or fractions that add up to 1 (what rounding leaves goes to the
     first parts, one each). ``generator``: a seed, a NumPy generator, or None for the package's own.
+
+    >>> [len(part) for part in tn.data.random_split(range(10), [0.8, 0.2], generator=0)]
+    [8, 2]
     """
     if not hasattr(dataset, "__len__"):
         raise DTypeError(f"random_split: dataset is {type(dataset).__name__}, expected a Dataset or a list")

@@ -21,10 +21,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".t
 
 
 def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None, mode: str = "RGB") -> np.ndarray:
-    """An image file as (channels, height, width) of float32 from 0 to 1, upright as its Exif data says.
+    r"""An image file as (channels, height, width) of float32 from 0 to 1, upright as its Exif data says.
 
     ``mode``: ``"RGB"``, ``"RGBA"`` or ``"L"`` (grey, one channel). ``size`` is (height, width) to resize to,
     bilinearly and with smoothing when smaller; None leaves it. DataError when Pillow cannot read the file.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "grey.pgm").write_bytes(b"P5 2 1 255\n" + bytes([0, 255]))
+    ...     tn.data.read_image(folder / "grey.pgm", mode="L")
+    array([[[0., 1.]]], dtype=float32)
     """
     one_of(mode, "read_image: mode", ("RGB", "RGBA", "L"))
     image_module, operations = load("PIL.Image"), load("PIL.ImageOps")
@@ -44,12 +51,22 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
 
 
 class ImageFolder(Dataset):
-    """The images under ``root``, which has a folder for each class; item i is an image and the number of its class.
+    r"""The images under ``root``, which has a folder for each class; item i is an image and the number of its class.
 
     Classes are the folders' names in sorted order, ``classes``; of each, images anywhere below are taken, in sorted
     order of their paths, ``paths``. A file is read when its item is asked for, by :func:`read_image` with ``size`` and
     ``mode``, so a damaged one raises DataError only then. Images of different sizes do not make a batch: give ``size``.
     ``transform`` takes an image (channels, height, width) of NumPy and returns what shall be in its place.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     for animal in ("cat", "dog"):
+    ...         (folder / animal).mkdir()
+    ...         _ = (folder / animal / "1.pgm").write_bytes(b"P5 2 1 255\n" + bytes([0, 255]))
+    ...     dataset = tn.data.ImageFolder(folder)
+    ...     dataset.classes, dataset[1][0].shape, dataset[1][1]
+    (['cat', 'dog'], (3, 1, 2), Tensor(1))
     """
 
     def __init__(

@@ -35,6 +35,13 @@ class DataLoader:
     package's generator, which a worker starts anew for every batch, from a seed of the epoch and the batch's number:
     so the numbers depend neither on how many workers there are nor on where an epoch was resumed. An error in a worker
     is raised here, with the worker's traceback and the item's index as notes.
+
+    >>> dataset = tn.data.TensorDataset(np.arange(5), np.arange(5) % 2)
+    >>> for x, y in tn.data.DataLoader(dataset, batch_size=2):
+    ...     print(x.tolist(), y.tolist())
+    [0, 1] [0, 1]
+    [2, 3] [0, 1]
+    [4] [0]
     """
 
     def __init__(

@@ -20,7 +20,11 @@ NUMBERED = re.compile(r"^(CJK|HANGUL SYLLABLE|TANGUT|KHITAN|NUSHU)\b|[0-9]")
 
 @dataclass(frozen=True)
 class Name:
-    """A character's code point, and its name in lower case."""
+    """A character's code point, and its name in lower case.
+
+    >>> tn.data.Name(65, "latin capital letter a")
+    Name(code=65, text='latin capital letter a')
+    """
 
     code: int
     text: str
@@ -28,7 +32,11 @@ class Name:
 
 @dataclass(frozen=True)
 class NamePair:
-    """Two names, and whether the second is that of the very next character."""
+    """Two names, and whether the second is that of the very next character.
+
+    >>> tn.data.NamePair("greek small letter alpha", "greek small letter beta", True).is_next
+    True
+    """
 
     first: str
     second: str
@@ -40,6 +48,9 @@ def character_names(least: int = 3, most: int = 10) -> list[Name]:
 
     Left out are names that only number their character, by digits in the name, and the large blocks of ideographs and
     syllables. How many are left depends on the version of Unicode, ``unicodedata.unidata_version``.
+
+    >>> tn.data.character_names(least=4, most=4)[0]
+    Name(code=65, text='latin capital letter a')
     """
     count(least, "character_names: least")
     if count(most, "character_names: most") < least:
@@ -61,6 +72,11 @@ def name_pairs(
     another name at random instead, and never the right one. Names that are neighbours are alike, so a split at random
     would put half of a run into each part: the split is by runs of consecutive code points, and random names are drawn
     from the names of the same part. ``test``: about that part of the pairs.
+
+    >>> names = [tn.data.Name(code, f"name {code}") for code in (1, 2, 3, 7, 8, 9)]
+    >>> train, test = tn.data.name_pairs(names, wrong=0.0, test=0.5)
+    >>> len(train), len(test), train[0].is_next
+    (2, 2, True)
     """
     probability(wrong, "name_pairs: wrong")
     if not 0 < probability(test, "name_pairs: test") < 1:

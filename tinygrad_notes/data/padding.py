@@ -26,6 +26,10 @@ def pad_collate(
 
     ShapeError: other axes than the first differ, or an item is longer than ``length``. DTypeError: ``value`` is no
     value of the items' dtype, -1 for uint8, say.
+
+    >>> tn.data.pad_collate([[1, 2, 3], [4]])
+    (Tensor([[1, 2, 3],
+            [4, 0, 0]]), Tensor([3, 1]))
     """
     number(value, "pad_collate: value")
     if length is not None:
@@ -50,7 +54,13 @@ def pad_collate(
 
 
 def padding(value: float = 0, fields: Collection[int] | None = None, length: int | None = None) -> Callable:
-    """:func:`pad_collate` with these settings, which worker processes can take."""
+    """:func:`pad_collate` with these settings, which worker processes can take.
+
+    >>> loader = tn.data.DataLoader([[1, 2, 3], [4]], 2, collate_fn=tn.data.padding(value=-1))
+    >>> next(iter(loader))
+    (Tensor([[ 1,  2,  3],
+            [ 4, -1, -1]]), Tensor([3, 1]))
+    """
     return functools.partial(pad_collate, value=value, fields=fields, length=length)
 
 

@@ -43,6 +43,13 @@ def read_idx(path: PathLike) -> np.ndarray:
 
     Two zero bytes, one for the type, one for the number of axes, the axes' lengths as big-endian 32-bit integers, then
     the numbers, row by row. The array has the type of the file, in the machine's byte order.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+    ...     tn.data.read_idx(folder / "labels")
+    array([7, 2, 1], dtype=uint8)
     """
     content, name = read_bytes(path), os.fspath(path)
     if len(content) < 4 or content[:2] != b"\x00\x00" or content[2] not in IDX_TYPES:
@@ -68,6 +75,14 @@ def idx_images(images: PathLike, labels: PathLike) -> TensorDataset:
     """A pair of IDX files as MNIST and its successors have them: images (N, 1, height, width) from 0 to 1, and labels.
 
     Images are float32, labels int64. DataError unless the files hold bytes, of three axes and of one, equally many.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "images").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255]))
+    ...     _ = (folder / "labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    ...     tn.data.idx_images(folder / "images", folder / "labels")[0]
+    (Tensor([[[0., 1.]]]), Tensor(7))
     """
     pixels, classes = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
@@ -87,6 +102,14 @@ def cifar10(paths: PathLike | Sequence[PathLike]) -> TensorDataset:
     """Files of the binary version of CIFAR-10 (Krizhevsky 2009), one after the other: images and labels from 0 to 9.
 
     Images are (N, 3, 32, 32) of float32 from 0 to 1. A record is one byte for the label and 3·32·32 for the pixels.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "batch.bin").write_bytes(bytes([7]) + bytes(3 * 32 * 32))
+    ...     image, label = tn.data.cifar10(folder / "batch.bin")[0]
+    ...     image.shape, label.item()
+    ((3, 32, 32), 7)
     """
     labels, images = _cifar(paths, (10,))
     return TensorDataset(images, labels[:, 0])
@@ -96,6 +119,14 @@ def cifar100(paths: PathLike | Sequence[PathLike]) -> TensorDataset:
     """Files of the binary version of CIFAR-100: images, labels from 0 to 99, and those of the 20 superclasses.
 
     As :func:`cifar10`, with two bytes for the labels in a record, the superclass first.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "train.bin").write_bytes(bytes([2, 77]) + bytes(3 * 32 * 32))
+    ...     image, label, superclass = tn.data.cifar100(folder / "train.bin")[0]
+    ...     label.item(), superclass.item()
+    (77, 2)
     """
     labels, images = _cifar(paths, (20, 100))
     return TensorDataset(images, labels[:, 1], labels[:, 0])
@@ -128,7 +159,15 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_text(path: PathLike, encoding: str = "utf-8") -> str:
-    r"""A text file, compressed by gzip or not; every end of a line becomes ``\n``, a byte order mark is left out."""
+    r"""A text file, compressed by gzip or not; every end of a line becomes ``\n``, a byte order mark is left out.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "a.txt").write_bytes(b"one\r\ntwo")
+    ...     tn.data.read_text(folder / "a.txt")
+    'one\ntwo'
+    """
     content = read_bytes(path)
     try:
         text = content.decode(encoding)
@@ -146,10 +185,17 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
 def read_pairs(
     path: PathLike, columns: int = 2, extra: str = "error", encoding: str = "utf-8"
 ) -> list[tuple[str, ...]]:
-    """The lines of a tab-separated file as tuples of ``columns`` fields, a sentence and its translation, say.
+    r"""The lines of a tab-separated file as tuples of ``columns`` fields, a sentence and its translation, say.
 
     Empty lines are left out, white space around a field too. A line with fewer fields raises DataError with its
     number, and so does one with more, unless ``extra="ignore"`` (some collections name the author in a third field).
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     _ = (folder / "pairs.tsv").write_text("go\tva\nrun\tcours\n")
+    ...     tn.data.read_pairs(folder / "pairs.tsv")
+    [('go', 'va'), ('run', 'cours')]
     """
     count(columns, "read_pairs: columns")
     one_of(extra, "read_pairs: extra", ("error", "ignore"))

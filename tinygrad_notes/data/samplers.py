@@ -19,6 +19,15 @@ class Sampler:
     ``generator``: a seed, a NumPy generator, or None for the package's own. An epoch is drawn whole when its iteration
     begins, so ``state_dict`` holds the generator alone, and what a sampler gives after ``load_state_dict`` is the next
     epoch; the rest of an epoch under way is in the state of the DataLoader.
+
+    >>> class Backwards(tn.data.Sampler):
+    ...     def order(self):
+    ...         return [3, 2, 1, 0]
+    ...
+    ...     def __len__(self):
+    ...         return 4
+    >>> list(Backwards())
+    [3, 2, 1, 0]
     """
 
     def __init__(self, generator: np.random.Generator | int | None = None):
@@ -55,7 +64,11 @@ class Sampler:
 
 
 class SequentialSampler(Sampler):
-    """All items of ``data_source`` in order."""
+    """All items of ``data_source`` in order.
+
+    >>> list(tn.data.SequentialSampler("abc"))
+    [0, 1, 2]
+    """
 
     def __init__(self, data_source: Any):
         super().__init__()
@@ -72,6 +85,9 @@ class RandomSampler(Sampler):
     """``num_samples`` items of ``data_source`` at random (None: as many as it has).
 
     Without ``replacement`` none comes twice before each has come once; with it every draw is independent.
+
+    >>> sorted(tn.data.RandomSampler("abc", generator=0))
+    [0, 1, 2]
     """
 
     def __init__(
@@ -102,6 +118,9 @@ class WeightedRandomSampler(Sampler):
 
     Without ``replacement`` they are drawn one after the other from what is left, so none comes twice; then at least
     ``num_samples`` weights must be positive. ShapeError for negative or infinite weights and for a sum of zero.
+
+    >>> list(tn.data.WeightedRandomSampler([0.0, 1.0, 0.0], num_samples=4))
+    [1, 1, 1, 1]
     """
 
     def __init__(
@@ -141,6 +160,10 @@ class BalancedSampler(Sampler):
     takes another part. Where the number of classes does not divide ``num_samples``, random classes give one item more.
     For imbalanced data (He & Garcia 2009, "Learning from Imbalanced Data"): in expectation this is the loss with
     weights that are inverse to the frequency of a class.
+
+    >>> labels = np.array([0, 0, 0, 0, 0, 1])
+    >>> labels[list(tn.data.BalancedSampler(labels))].mean()
+    np.float64(0.5)
     """
 
     def __init__(self, labels: Any, num_samples: int | None = None, generator: np.random.Generator | int | None = None):
@@ -165,7 +188,11 @@ class BalancedSampler(Sampler):
 
 
 class BatchSampler(Sampler):
-    """Lists of ``batch_size`` indices of ``sampler``; ``drop_last`` leaves out a last one that is not full."""
+    """Lists of ``batch_size`` indices of ``sampler``; ``drop_last`` leaves out a last one that is not full.
+
+    >>> list(tn.data.BatchSampler(tn.data.SequentialSampler("abcde"), batch_size=2))
+    [[0, 1], [2, 3], [4]]
+    """
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool = False):
         super().__init__()
@@ -197,6 +224,9 @@ class BucketBatchSampler(Sampler):
     The items are shuffled, cut into windows of ``window`` batches, sorted by ``lengths`` in each window, cut into
     batches, and the batches shuffled: the larger the window, the less padding and the less random the batches.
     ``shuffle=False`` sorts all items once and gives the shortest batch first.
+
+    >>> list(tn.data.BucketBatchSampler([9, 1, 8, 2], batch_size=2, shuffle=False))
+    [[1, 3], [2, 0]]
     """
 
     def __init__(

@@ -37,6 +37,10 @@ def placed_digits(size: int = 14, seed: int = 0) -> tuple[TensorDataset, TensorD
     """All 1347 and 450 digits, each at a random place of an empty canvas: images (1, size, size) and labels.
 
     The place says nothing of the class, so what reads raw pixels fails, and what does not mind places is seen to help.
+
+    >>> train, test = tn.data.placed_digits(size=14)
+    >>> len(train), len(test), train[0][0].shape
+    (1347, 450, (1, 14, 14))
     """
     random = as_generator(count(seed, "placed_digits: seed", 0), "placed_digits")
     train, test = (TensorDataset(place(images, size, random), labels) for images, labels in digit_images())
@@ -44,7 +48,11 @@ def placed_digits(size: int = 14, seed: int = 0) -> tuple[TensorDataset, TensorD
 
 
 def place(images: Any, size: int, generator: Generator = None) -> np.ndarray:
-    """Each image (channels, height, width) of a batch at a random place of a canvas of ``size`` × ``size`` zeros."""
+    """Each image (channels, height, width) of a batch at a random place of a canvas of ``size`` × ``size`` zeros.
+
+    >>> tn.data.place(np.ones((1, 1, 2, 2)), size=4).sum()
+    np.float64(4.0)
+    """
     array, size = _batch(images, "place"), count(size, "place: size")
     n, channels, height, width = array.shape
     if size < max(height, width):
@@ -61,7 +69,12 @@ def digit_scenes(
     train: int = 3000, test: int = 200, size: int = 32, least: int = 1, most: int = 3,
     sides: tuple[int, int] = (8, 13), seed: int = 0,
 ) -> tuple[TensorDataset, TensorDataset]:  # fmt: skip
-    """``train`` and ``test`` scenes of disjoint digits, by :func:`compose`, for detection and segmentation."""
+    """``train`` and ``test`` scenes of disjoint digits, by :func:`compose`, for detection and segmentation.
+
+    >>> train, test = tn.data.digit_scenes(train=3, test=2)
+    >>> len(train), len(test)
+    (3, 2)
+    """
     random = as_generator(count(seed, "digit_scenes: seed", 0), "digit_scenes")
     numbers = count(train, "digit_scenes: train"), count(test, "digit_scenes: test")
     first, second = (
@@ -86,6 +99,10 @@ def compose(
     - the mask (size, size) of int64: 0 where the pixel is empty, else label + 1.
 
     ShapeError when ``least`` images do not fit in ``TRIES`` attempts.
+
+    >>> scenes = tn.data.compose(np.ones((1, 1, 8, 8)), [5], number=2, size=32, most=2)
+    >>> [t.shape for t in scenes.tensors]
+    [(2, 1, 32, 32), (2, 2, 4), (2, 2), (2, 32, 32)]
     """
     array, classes = _batch(images, "compose"), to_numpy(array_of(labels, "compose: labels"))
     number, size = count(number, "compose: number"), count(size, "compose: size")
@@ -140,7 +157,12 @@ def _layout(
 def moving_digits(
     train: int = 1000, test: int = 200, frames: int = 8, size: int = 16, speed: int = 2, seed: int = 0
 ) -> tuple[TensorDataset, TensorDataset]:
-    """``train`` and ``test`` clips of disjoint digits, by :func:`clips`."""
+    """``train`` and ``test`` clips of disjoint digits, by :func:`clips`.
+
+    >>> train, test = tn.data.moving_digits(train=3, test=2)
+    >>> train[0][0].shape
+    (1, 8, 16, 16)
+    """
     random = as_generator(count(seed, "moving_digits: seed", 0), "moving_digits")
     numbers = count(train, "moving_digits: train"), count(test, "moving_digits: test")
     first, second = (
@@ -161,6 +183,10 @@ def clips(
     - the flow (2, frames - 1, size, size) of float32: by how many pixels to the right and down what is at this place in
       a frame will have moved in the next; 0 where the pixel is empty;
     - the label.
+
+    >>> clips = tn.data.clips(np.ones((1, 1, 8, 8)), [5], number=2, frames=4)
+    >>> [t.shape for t in clips.tensors]
+    [(2, 1, 4, 16, 16), (2, 2, 3, 16, 16), (2,)]
     """
     array, classes = _batch(images, "clips"), to_numpy(array_of(labels, "clips: labels"))
     number, frames, size = count(number, "clips: number"), count(frames, "clips: frames", 2), count(size, "clips: size")

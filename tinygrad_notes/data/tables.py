@@ -19,6 +19,9 @@ class Table:
 
     ``mean`` and ``std`` are those of the training features and standardise both parts; ``classes`` are the names of
     the classes, none for a value.
+
+    >>> tn.data.wine().features[:2]
+    ('alcohol', 'malic_acid')
     """
 
     train: TensorDataset
@@ -30,7 +33,12 @@ class Table:
 
 
 def iris(test: float = 0.25, seed: int = 0, standardise: bool = True, dtype: str = "float32") -> Table:
-    """150 flowers of 3 species by 4 lengths (Fisher 1936). See :func:`wine` for the arguments."""
+    """150 flowers of 3 species by 4 lengths (Fisher 1936). See :func:`wine` for the arguments.
+
+    >>> table = tn.data.iris()
+    >>> len(table.train), len(table.test), table.train[0][0].shape
+    (112, 38, (4,))
+    """
     return _table("iris", test, seed, standardise, dtype)
 
 
@@ -40,12 +48,21 @@ def wine(test: float = 0.25, seed: int = 0, standardise: bool = True, dtype: str
     ``test``: the part set aside, stratified by class, with scikit-learn's ``random_state=seed``. Mean and deviation are
     those of the training rows alone, so that nothing of the test part is known in training. ``standardise=False``
     leaves the features as scikit-learn gives them. ``dtype`` is that of the features and of values.
+
+    >>> table = tn.data.wine()
+    >>> len(table.train), len(table.test), table.train[0][0].shape
+    (133, 45, (13,))
     """
     return _table("wine", test, seed, standardise, dtype)
 
 
 def breast_cancer(test: float = 0.25, seed: int = 0, standardise: bool = True, dtype: str = "float32") -> Table:
-    """569 tumours, malignant (0) or benign (1), by 30 measures of cell nuclei (Street, Wolberg & Mangasarian 1993)."""
+    """569 tumours, malignant (0) or benign (1), by 30 measures of cell nuclei (Street, Wolberg & Mangasarian 1993).
+
+    >>> table = tn.data.breast_cancer()
+    >>> len(table.train), len(table.test), table.train[0][0].shape
+    (426, 143, (30,))
+    """
     return _table("breast_cancer", test, seed, standardise, dtype)
 
 
@@ -55,6 +72,10 @@ def diabetes(test: float = 0.25, seed: int = 0, standardise: bool = True, dtype:
     The features are the measured ones, standardised by the training part. ``standardise=False`` gives scikit-learn's
     default instead, which is centred and scaled by all rows, test part included: for comparison with published
     coefficients only.
+
+    >>> table = tn.data.diabetes()
+    >>> len(table.train), len(table.test), table.train[0][0].shape
+    (331, 111, (10,))
     """
     return _table("diabetes", test, seed, standardise, dtype)
 

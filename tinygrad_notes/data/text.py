@@ -30,10 +30,14 @@ MODULES = (
 
 @dataclass(frozen=True)
 class Corpus:
-    """Paragraphs for training and testing, none of them in both, and where they come from.
+    r"""Paragraphs for training and testing, none of them in both, and where they come from.
 
     The text differs from one version of Python to the next, so what n-grams reach on it is computed, by
     :meth:`baselines`, and never quoted.
+
+    >>> corpus = tn.data.Corpus(("to be or", "not to be"), ("or not",), "Hamlet")
+    >>> corpus.train_text
+    'to be or\nnot to be'
     """
 
     train: tuple[str, ...]
@@ -82,6 +86,10 @@ def topics(test: float = 0.1, seed: int = 0, source: str | None = None) -> Corpu
     becomes single spaces, or indentation would be counted as text that is easy to foretell.
 
     ``test``: the part of the paragraphs that is for testing, drawn by ``seed``.
+
+    >>> corpus = tn.data.topics(test=0.1)
+    >>> len(set(corpus.train) & set(corpus.test))
+    0
     """
     if not 0 < number(test, "topics: test") < 1:
         raise ShapeError(f"topics: test is {test!r}, expected a part between 0 and 1")
@@ -139,6 +147,10 @@ def ngram_perplexities(train: Any, test: Any, size: int, orders: Iterable[int] =
     where h' is h without its first token, and below the unigrams every token has 1 / ``size``; so no token has
     probability zero. The first n - 1 tokens of ``test`` are given their shorter contexts. Perplexity is
     exp(- mean log p). Witten & Bell 1991, "The zero-frequency problem"; Chen & Goodman 1999.
+
+    >>> found = tn.data.ngram_perplexities([0, 1] * 50, [0, 1] * 5, size=2, orders=[1, 2])
+    >>> {order: round(perplexity, 2) for order, perplexity in found.items()}
+    {1: 2.0, 2: 1.08}
     """
     size, orders = count(size, "ngram_perplexities: size"), set(orders)
     seen, asked = integers(train, "ngram_perplexities"), integers(test, "ngram_perplexities")
@@ -191,6 +203,10 @@ def windows(tokens: Any, length: int, stride: int | None = None) -> tuple[np.nda
 
     ``stride`` is how far apart they begin (None: ``length``, so that every token is foretold once). Tokens at the end
     that do not fill a stretch are left out. The arrays (N, length) are made for a TensorDataset.
+
+    >>> inputs, targets = tn.data.windows([1, 2, 3, 4, 5, 6, 7], length=3)
+    >>> inputs.tolist(), targets.tolist()
+    ([[1, 2, 3], [4, 5, 6]], [[2, 3, 4], [5, 6, 7]])
     """
     length = count(length, "windows: length")
     stride = length if stride is None else count(stride, "windows: stride")

@@ -21,6 +21,9 @@ def random_shift(
     """Each image of (batch, channels, height, width) moved at random by up to ``pixels`` in both directions.
 
     What moves in from outside is ``fill``. Every one of the (2 ``pixels`` + 1)² shifts is equally likely.
+
+    >>> tn.data.random_shift(tn.ones((2, 1, 8, 8)), pixels=2).shape
+    (2, 1, 8, 8)
     """
     array, pixels = to_array(images), count(pixels, "pixels", 0)
     if array.ndim != 4:
@@ -40,6 +43,10 @@ def enlarge(images: np.ndarray, factor: int) -> np.ndarray:
 
     Pixels are areas, so the centre of target pixel i lies at (i + ½) / ``factor`` - ½ in the source; beyond the outer
     centres the border value goes on. Rows and columns are interpolated one after the other, each by a matrix product.
+
+    >>> tn.data.enlarge(np.array([[0.0, 1.0]]), 2)
+    array([[0.  , 0.25, 0.75, 1.  ],
+           [0.  , 0.25, 0.75, 1.  ]])
     """
     factor = count(factor, "factor")
     if len(images.shape) < 2:
@@ -52,6 +59,9 @@ def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear interpolation of the last two axes to ``height`` and ``width``, as :func:`enlarge`.
 
     Nothing is smoothed before, so an image that becomes much smaller loses what lies between the pixels it is read at.
+
+    >>> tn.data.resize(np.array([[0.0, 1.0, 2.0, 3.0]]), 1, 2)
+    array([[0.5, 2.5]])
     """
     height, width = count(height, "height"), count(width, "width")
     if len(images.shape) < 2 or not all(images.shape[-2:]):

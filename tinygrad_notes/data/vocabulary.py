@@ -23,6 +23,12 @@ class Vocabulary:
     Tokens of equal frequency are in the order of their characters, so the numbers depend on the counts alone. Those
     that come less than ``min_freq`` times are left out. ``unknown`` is the special token for all that is not in the
     vocabulary, number 0; with None such a token raises DataError.
+
+    >>> vocabulary = tn.data.Vocabulary(["b", "a", "b"], specials=["<pad>"])
+    >>> vocabulary.tokens
+    ['<unk>', '<pad>', 'b', 'a']
+    >>> vocabulary.numbers(["a", "z"]).tolist()
+    [3, 0]
     """
 
     kind = "vocabulary"
@@ -101,7 +107,7 @@ class Vocabulary:
 class CharacterVocabulary(Vocabulary):
     """The characters of a text. ``encode`` and ``decode`` are inverse for text of characters that it has.
 
-    >>> vocabulary = CharacterVocabulary("hello")
+    >>> vocabulary = tn.data.CharacterVocabulary("hello")
     >>> vocabulary.tokens
     ['<unk>', 'l', 'e', 'h', 'o']
     >>> vocabulary.encode("hole").tolist()
@@ -124,7 +130,7 @@ class CharacterVocabulary(Vocabulary):
 class WordVocabulary(Vocabulary):
     """The words of ``texts``: strings, which are split at white space, or lists of words.
 
-    >>> vocabulary = WordVocabulary(["a rose is a rose", ["is", "it"]], min_freq=2, specials=["<pad>"])
+    >>> vocabulary = tn.data.WordVocabulary(["a rose is a rose", ["is", "it"]], min_freq=2, specials=["<pad>"])
     >>> vocabulary.tokens
     ['<unk>', '<pad>', 'a', 'is', 'rose']
     >>> vocabulary.encode("a daisy is").tolist()

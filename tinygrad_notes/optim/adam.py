@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import DTypeError, ShapeError
-from tinygrad_notes.optim.optimizer import Group, Optimizer, check_least
+from tinygrad_notes.optim.optimizer import Group, Optimizer, check_betas, check_least
 
 
 class Adam(Optimizer):
     """m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²,  θ ← θ - lr m̂ / (√v̂ + eps), m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
 
     Kingma and Ba 2015, arXiv:1412.6980. ``weight_decay`` adds weight_decay θ to g (g is negated to ``maximize``).
+
+    >>> w = tn.tensor([1.0, -1.0], requires_grad=True)
+    >>> (3 * w).sum().backward()
+    >>> optim.Adam([w], lr=0.25).step()
+    >>> w.detach().numpy().round(4)
+    array([ 0.75, -1.25], dtype=float32)
     """
 
     slots, counters = ("step", "exp_avg", "exp_avg_sq"), ("step",)
@@ -37,11 +42,7 @@ class Adam(Optimizer):
 
     def check(self, settings: Mapping[str, Any]) -> None:
         check_least(self, settings, lr=0.0, eps=0.0, weight_decay=0.0)
-        name, betas = type(self).__name__, settings["betas"]
-        if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(isinstance(b, int | float) for b in betas):
-            raise DTypeError(f"{name}: betas is {betas!r}, expected two numbers")
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ShapeError(f"{name}: betas is {betas!r}, expected numbers of at least 0 and less than 1")
+        check_betas(self, settings)
 
     def update(
         self, group: Group, slots: dict[str, list[Any]], chosen: list[int], parameters: list[Any], gradients: list[Any]
@@ -68,6 +69,12 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: θ ← θ - lr weight_decay θ before the step.
 
     Loshchilov and Hutter 2019, arXiv:1711.05101.
+
+    >>> w = tn.tensor([1.0, -1.0], requires_grad=True)
+    >>> w.grad = tn.zeros(2)
+    >>> optim.AdamW([w], lr=0.5, weight_decay=0.5).step()
+    >>> w
+    Tensor([ 0.75, -0.75], requires_grad=True)
     """
 
     decoupled = True

@@ -38,6 +38,13 @@ def clip_grad_norm_(
     The norm is that of all their elements together: Euclidean, or of order ``norm_type``. One that is NaN or inf raises
     GradientError with ``error_if_nonfinite``, before anything is changed; else it makes the gradients NaN or 0, as
     PyTorch does (Pascanu et al. 2013, arXiv:1211.5063).
+
+    >>> w = tn.tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = tn.tensor([30.0, 40.0])
+    >>> optim.clip_grad_norm_([w], max_norm=5.0)
+    Tensor(50.)
+    >>> w.grad.numpy().round(4)
+    array([3., 4.], dtype=float32)
     """
     max_norm, norm_type = number(max_norm, "clip_grad_norm_: max_norm"), number(norm_type, "clip_grad_norm_: norm_type")
     if not max_norm >= 0:
@@ -73,7 +80,14 @@ def _norm(arrays: list[Any], order: float) -> Any:
 
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
-    """Hold every element of the gradients between -``clip_value`` and ``clip_value``, in place."""
+    """Hold every element of the gradients between -``clip_value`` and ``clip_value``, in place.
+
+    >>> w = tn.tensor([0.0, 0.0], requires_grad=True)
+    >>> w.grad = tn.tensor([30.0, -0.5])
+    >>> optim.clip_grad_value_([w], 1.0)
+    >>> w.grad
+    Tensor([ 1. , -0.5])
+    """
     clip_value = number(clip_value, "clip_grad_value_: clip_value")
     if not clip_value >= 0:
         raise ShapeError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import describe
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import enable_grad
 from tinygrad_notes.ops.arguments import at_least
-from tinygrad_notes.tensor import Tensor, to_array, to_device, wrap
+from tinygrad_notes.tensor import Tensor, has_memory, to_array, to_device, wrap
 from tinygrad_notes.writes import mark_written
 
 Group = dict[str, Any]
@@ -19,13 +19,20 @@ Group = dict[str, Any]
 class Optimizer:
     """What optimisers share. A subclass lists its per-parameter state in ``slots`` and defines ``update``.
 
-    ``counters``: those of the slots that are whole numbers; the others are arrays of the parameter's shape.
+    ``counters``: those of the slots that are whole numbers, and ``scalars`` those that are other numbers; the rest are
+    arrays of the parameter's shape. ``optional``: slots that some settings do without.
 
     ``param_groups``: dicts with ``"params"`` and the settings of these parameters, to be read and changed at any time.
+
+    >>> weight, bias = tn.ones((2, 3), requires_grad=True), tn.zeros(2, requires_grad=True)
+    >>> optim.AdamW([{"params": [weight]}, {"params": [bias], "weight_decay": 0}]).param_groups[1]["weight_decay"]
+    0
     """
 
     slots: tuple[str, ...] = ()
     counters: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]):
         self.defaults = dict(defaults)
@@ -74,6 +81,8 @@ class Optimizer:
                 raise GradientError(f"{name}: parameter {i} was made by {parameter.node.name}; only leaves are trained")
             if id(parameter) in known:
                 raise ShapeError(f"{name}: parameter {i}, of shape {parameter.shape}, is given twice")
+            if not has_memory(parameter.data):
+                raise DeviceError(f"{name}: parameter {i}, of shape {parameter.shape}, {WITHOUT_MEMORY}")
             known.add(id(parameter))
         settings = {**self.defaults, **{key: value for key, value in group.items() if key != "params"}}
         self.check(settings)
@@ -198,11 +207,13 @@ class Optimizer:
             slots: dict[str, list[Any]] = {slot: [] for slot in self.slots}
             for parameter in group["params"]:
                 kept = entries.get(number, {})
-                _check_slots(kept, self.slots, f"{name}.load_state_dict: state of parameter {number}")
+                _check_slots(kept, self, f"{name}.load_state_dict: state of parameter {number}")
                 for slot in self.slots:
                     what, value = f"{name}.load_state_dict: {slot} of parameter {number}", kept.get(slot)
-                    if value is not None:
-                        value = _counted(value, what) if slot in self.counters else _fitted(value, parameter, what)
+                    if value is not None and slot in self.counters + self.scalars:
+                        value = _number(value, what, slot in self.counters)
+                    elif value is not None:
+                        value = _fitted(value, parameter, what)
                     slots[slot].append(value)
                 number += 1
             fresh.append(slots)
@@ -232,10 +243,11 @@ def _as_tensor(value: Any) -> Any:
     return value if isinstance(value, int | float) else wrap(value)
 
 
-def _check_slots(kept: Mapping[str, Any], slots: tuple[str, ...], what: str) -> None:
+def _check_slots(kept: Mapping[str, Any], optimizer: Optimizer, what: str) -> None:
     present = {key for key, value in kept.items() if value is not None}
-    if present and present != set(slots):
-        raise ShapeError(f"{what} has {sorted(present)}, expected {sorted(slots)}")
+    needed = set(optimizer.slots) - set(optimizer.optional)
+    if present and not needed <= present <= set(optimizer.slots):
+        raise ShapeError(f"{what} has {sorted(present)}, expected {sorted(optimizer.slots)}")
 
 
 def _array(value: Any, what: str) -> Any:
@@ -245,12 +257,14 @@ def _array(value: Any, what: str) -> Any:
         raise type(error)(f"{what}: {error}") from None
 
 
-def _counted(value: Any, what: str) -> int:
-    """A saved number of steps."""
-    array = _array(value, what)
-    if array.size != 1 or not array.item() >= 0:
+def _number(value: Any, what: str, whole: bool) -> int | float:
+    """A saved number of steps, or another number."""
+    if not isinstance(value, int | float):  # which an array would round to float32
+        array = _array(value, what)
+        value = array.item() if array.size == 1 else array
+    if not isinstance(value, int | float) or not value >= 0:
         raise ShapeError(f"{what} is {describe(value)}, expected one number of at least 0")
-    return int(array.item())
+    return int(value) if whole else float(value)
 
 
 def _fitted(value: Any, parameter: Tensor, what: str) -> Any:
@@ -266,3 +280,12 @@ def check_least(optimizer: Optimizer, settings: Mapping[str, Any], **least: floa
     for name, low in least.items():
         if name in settings:
             at_least(settings[name], f"{type(optimizer).__name__}: {name}", low)
+
+
+def check_betas(optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+    """``betas`` is two numbers of at least 0 and less than 1."""
+    name, betas = type(optimizer).__name__, settings["betas"]
+    if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(isinstance(b, int | float) for b in betas):
+        raise DTypeError(f"{name}: betas is {betas!r}, expected two numbers")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ShapeError(f"{name}: betas is {betas!r}, expected numbers of at least 0 and less than 1")

@@ -15,6 +15,12 @@ class SGD(Optimizer):
 
     With ``momentum`` μ: v ← μ v + (1 - dampening) d, at the first step v = d; then v takes the place of d, or with
     ``nesterov`` d + μ v does (Polyak 1964; Sutskever et al. 2013).
+
+    >>> w = tn.tensor([1.0, 2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> optim.SGD([w], lr=0.25).step()
+    >>> w
+    Tensor([0.5, 1. ], requires_grad=True)
     """
 
     slots = ("momentum_buffer",)

@@ -27,13 +27,27 @@ FORMAT, VERSION = "tinygrad-notes checkpoint", "1"
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint, is damaged, or belongs to another model."""
+    """A file that is no checkpoint, is damaged, or belongs to another model.
+
+    >>> try:
+    ...     tn.training.load_checkpoint(tn.training.checkpoint.__file__)
+    ... except tn.training.CheckpointError as error:
+    ...     print(str(error).split("checkpoint.py: ")[1][:22])
+    not a safetensors file
+    """
 
 
 def save_checkpoint(path: Path | str, state: dict[str, Any]) -> None:
     """Write ``state`` (nested dicts, lists and tuples of arrays, Tensors, numbers, strings, None) to ``path``.
 
     A process that dies on the way leaves the old file whole.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     tn.training.save_checkpoint(folder / "run", {"step": 3, "weight": tn.ones(2)})
+    ...     tn.training.load_checkpoint(folder / "run")
+    {'step': 3, 'weight': array([1., 1.], dtype=float32)}
     """
     if not isinstance(path, str | Path):
         raise DTypeError(f"save_checkpoint: path is {path!r}, expected a string or a Path")
@@ -47,6 +61,13 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """The state that :func:`save_checkpoint` wrote, with NumPy arrays in the place of arrays and Tensors.
 
     FileNotFoundError when there is no file; CheckpointError when it is something else, truncated or damaged.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     tn.training.save_checkpoint(folder / "run", {"rates": (0.1, 0.2)})
+    ...     tn.training.load_checkpoint(folder / "run")
+    {'rates': (0.1, 0.2)}
     """
     if not isinstance(path, str | Path):
         raise DTypeError(f"load_checkpoint: path is {path!r}, expected a string or a Path")

@@ -17,7 +17,7 @@ from tinygrad_notes.modes import no_grad
 from tinygrad_notes.nn import Module
 from tinygrad_notes.ops.arguments import at_least, one_of
 from tinygrad_notes.ops.arguments import count as whole
-from tinygrad_notes.optim import Optimizer, clip_grad_norm_
+from tinygrad_notes.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_
 from tinygrad_notes.tensor import Tensor, to_numpy
 from tinygrad_notes.training.checkpoint import CheckpointError, check_model, load_checkpoint, save_checkpoint
 from tinygrad_notes.training.metrics import Accuracy, Mean, Metric
@@ -26,7 +26,11 @@ from tinygrad_notes.training.timing import Stopwatch
 
 
 class DivergenceError(ArithmeticError):
-    """The loss or the gradient became NaN or infinite."""
+    """The loss or the gradient became NaN or infinite.
+
+    >>> issubclass(tn.training.DivergenceError, ArithmeticError)
+    True
+    """
 
 
 class Trainer:
@@ -43,12 +47,23 @@ class Trainer:
       with fewer or smaller batches too: each batch counts as ``count(batch)``, the number of terms its mean loss is
       taken over (examples, unless told otherwise). Batch normalisation, though, sees each small batch by itself.
     - ``clip_norm``: the largest global norm of the gradient (Pascanu et al. 2013).
-    - ``schedule``: a learning-rate schedule, stepped after every ``schedule_per`` "step" or "epoch".
+    - ``schedule``: a learning-rate schedule, stepped after every ``schedule_per`` "step" or "epoch"; a
+      ReduceLROnPlateau after every epoch, by ``monitor``.
     - ``checkpoint``: a file written after every epoch and every ``checkpoint_every`` steps. ``fit(resume=True)`` goes
       on from it and ends with the same bits as a run that was never stopped.
 
     A loss that is NaN or infinite raises :class:`DivergenceError` before the weights are touched. ``history`` has a row
     for each epoch, ``times`` says where the time went.
+
+    >>> x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
+    >>> model = nn.Linear(1, 1)
+    >>> loader = tn.data.DataLoader(tn.data.TensorDataset(x, 2 * x), batch_size=8)
+    >>> quiet = tn.training.progress.Progress(style="none")
+    >>> trainer = tn.training.Trainer(
+    ...     model, tn.mse_loss, optim.SGD(model.parameters(), lr=0.5), loader, metrics=[], progress=quiet
+    ... )
+    >>> trainer.fit(epochs=20)[-1]["loss"] < 1e-4
+    True
     """
 
     def __init__(
@@ -73,6 +88,8 @@ class Trainer:
         progress: Progress | None = None,
     ):
         one_of(schedule_per, "Trainer: schedule_per", ("step", "epoch"))
+        if isinstance(schedule, ReduceLROnPlateau) and schedule_per == "step":
+            raise ShapeError("Trainer: ReduceLROnPlateau looks at each epoch; give schedule_per='epoch'")
         _check_kinds("Trainer", model=(model, Module), optimizer=(optimizer, Optimizer), loader=(loader, Iterable))
         if loss_function is not None and not callable(loss_function):
             raise DTypeError(f"Trainer: loss_function is {loss_function!r}, expected a function of output and target")
@@ -206,7 +223,9 @@ class Trainer:
         if self.validation is not None:
             row |= {f"validation_{name}": value for name, value in self.evaluate(self.validation).items()}
             self._keep_best(row)
-        if self.schedule is not None and self.schedule_per == "epoch":
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(self._monitored(row))
+        elif self.schedule is not None and self.schedule_per == "epoch":
             self.schedule.step()
         self.history.append(row)
         self.epoch += 1
@@ -215,10 +234,13 @@ class Trainer:
             self.save(self.checkpoint)
         self.progress.end_epoch(row)
 
-    def _keep_best(self, row: dict[str, float]) -> None:
+    def _monitored(self, row: dict[str, float]) -> float:
         if self.monitor not in row:
             raise ShapeError(f"Trainer: monitor is {self.monitor!r}, expected one of {', '.join(row)}")
-        value = row[self.monitor]
+        return row[self.monitor]
+
+    def _keep_best(self, row: dict[str, float]) -> None:
+        value = self._monitored(row)
         name = self.monitor.removeprefix("validation_")
         sign = 1 if any(m.name == name and m.higher_is_better for m in self.metrics) else -1
         if self.best is None or sign * value > sign * self.best["value"] or math.isnan(self.best["value"]):
@@ -345,7 +367,13 @@ def move(batch: Any, device: str) -> Any:
 
 
 def predict(model: Module, loader: Iterable[Any], device: str | None = None) -> np.ndarray:
-    """The outputs of ``model``, in evaluation mode, for every batch of ``loader`` (whose last field is the target)."""
+    """The outputs of ``model``, in evaluation mode, for every batch of ``loader`` (whose last field is the target).
+
+    >>> loader = tn.data.DataLoader(tn.data.TensorDataset(np.array([[-1.0], [2.0]]), np.zeros(2)))
+    >>> tn.training.predict(nn.ReLU(), loader)
+    array([[0.],
+           [2.]])
+    """
     _check_kinds("predict", model=(model, Module), loader=(loader, Iterable))
     training = model.training
     model.eval()

@@ -15,6 +15,16 @@ class Metric:
     """A number that is gathered batch by batch. A subclass says what a batch adds to ``total`` and ``count``.
 
     ``higher_is_better`` decides what early stopping takes for an improvement.
+
+    >>> class Largest(tn.training.Metric):
+    ...     name = "largest"
+    ...
+    ...     def update(self, output, target):
+    ...         self.total, self.count = max(self.total, output.max().item()), 1
+    >>> metric = Largest()
+    >>> metric.update(tn.tensor([1.0, 3.0]), None)
+    >>> metric.compute()
+    3.0
     """
 
     name = "metric"
@@ -44,7 +54,14 @@ class Metric:
 
 
 class Mean(Metric):
-    """The mean of numbers, each with the weight it comes with."""
+    """The mean of numbers, each with the weight it comes with.
+
+    >>> mean = tn.training.Mean()
+    >>> mean.add(1.0, weight=3)
+    >>> mean.add(5.0)
+    >>> mean.compute()
+    2.0
+    """
 
     name = "loss"
     higher_is_better = False
@@ -56,7 +73,13 @@ class Mean(Metric):
 
 
 class Accuracy(Metric):
-    """The part of targets (class indices) that the largest output along ``axis`` hits."""
+    """The part of targets (class indices) that the largest output along ``axis`` hits.
+
+    >>> accuracy = tn.training.Accuracy()
+    >>> accuracy.update(tn.tensor([[0.9, 0.1], [0.8, 0.2]]), tn.tensor([0, 1]))
+    >>> accuracy.compute()
+    0.5
+    """
 
     name = "accuracy"
 

@@ -13,6 +13,11 @@ class Progress:
     """Shows how far a run is. ``style``: "bar", "lines", "none", or "auto", a bar where ``file`` is a terminal.
 
     Without the package rich, which draws the bar, there are lines.
+
+    >>> import sys
+    >>> progress = tn.training.progress.Progress("digits", style="lines", file=sys.stdout)
+    >>> progress.style
+    'lines'
     """
 
     def __init__(self, title: str = "", style: str = "auto", file: TextIO | None = None):

@@ -11,7 +11,14 @@ from typing import Any
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Aligned columns: the first to the left, the others to the right when all that stands in them are numbers."""
+    """Aligned columns: the first to the left, the others to the right when all that stands in them are numbers.
+
+    >>> print(tn.training.report.table(["layer", "size"], [("conv", 9), ("linear", 128)]))
+    layer   size
+    ------  ----
+    conv       9
+    linear   128
+    """
     cells = [[str(value) for value in row] for row in rows]
     columns = list(zip(headers, *cells)) if cells else [(h,) for h in headers]
     widths = [max(map(len, column)) for column in columns]
@@ -32,7 +39,11 @@ def _is_number(text: str) -> bool:
 
 
 def number(value: Any) -> str:
-    """A number as a person reads it: four decimals, thousands in groups."""
+    """A number as a person reads it: four decimals, thousands in groups.
+
+    >>> tn.training.report.number(12345), tn.training.report.number(0.5), tn.training.report.number(1e-5)
+    ('12,345', '0.5000', '1e-05')
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -41,12 +52,27 @@ def number(value: Any) -> str:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """``value`` as JSON in ``path``, all of it or nothing."""
+    """``value`` as JSON in ``path``, all of it or nothing.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     tn.training.report.write_json(folder / "a.json", [1, 2])
+    ...     (folder / "a.json").read_text().split()
+    ['[', '1,', '2', ']']
+    """
     write_atomically(path, (to_json(value) + "\n").encode())
 
 
 def to_json(value: Any) -> str:
-    """JSON with NaN and inf, which JSON does not have, as null, and paths as text."""
+    """JSON with NaN and inf, which JSON does not have, as null, and paths as text.
+
+    >>> print(tn.training.report.to_json({"loss": float("nan"), "steps": 3}))
+    {
+      "loss": null,
+      "steps": 3
+    }
+    """
     return json.dumps(_plain(value), indent=2)
 
 
@@ -66,6 +92,13 @@ def write_atomically(path: Path | str, data: bytes) -> None:
     """Write ``data`` so that at every moment ``path`` is either the old file or the whole new one.
 
     The data goes into a file beside it, to the disk, and then under its name.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     folder = pathlib.Path(name)
+    ...     tn.training.report.write_atomically(folder / "a", b"new")
+    ...     (folder / "a").read_bytes()
+    b'new'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,12 @@ class Stopwatch:
 
     The rest of the time between :meth:`start` and :meth:`stop` is ``other``. On a GPU work is queued, so its time shows
     where the program waits for it: where the value of the loss is read.
+
+    >>> watch = tn.training.Stopwatch()
+    >>> with watch("forward"):
+    ...     _ = tn.ones(3) + 1
+    >>> watch.calls
+    {'forward': 1}
     """
 
     def __init__(self) -> None:

@@ -24,3 +24,7 @@ class GradientError(RuntimeError):
 
 class DataError(ValueError):
     """A file that is damaged, cut off or of another format than was asked for, or text that a vocabulary lacks."""
+
+
+# How an error goes on that names what modes.shape_only made.
+WITHOUT_MEMORY = "was made under shape_only, so it has no memory to write to"

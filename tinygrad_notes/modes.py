@@ -7,7 +7,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ class Mode:
         self.observed = anomaly or bool(watchers)
 
 
-# A watcher receives the op, its operands (arrays and numbers) and its value, after each call.
-Watcher = Callable[["Op", tuple[Any, ...], Any], None]
+# A watcher receives the op, its operands (arrays and numbers), its value and its other arguments, after each call.
+Watcher = Callable[["Op", tuple[Any, ...], Any, tuple[Any, ...]], None]
 RECORD, SILENT, RAW = Mode(True), Mode(False), Mode(False, raw=True)
 mode: ContextVar[Mode] = ContextVar("mode", default=RECORD)
 
@@ -81,12 +82,26 @@ class in_mode:
 
 
 def no_grad() -> in_mode:
-    """Compute without recording: ``with no_grad(): ...`` or ``@no_grad()``."""
+    """Compute without recording: ``with no_grad(): ...`` or ``@no_grad()``.
+
+    >>> x = tn.tensor(2.0, requires_grad=True)
+    >>> with tn.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
     return in_mode(lambda now: _recording(now, False))
 
 
 def enable_grad() -> in_mode:
-    """Record again inside ``no_grad``."""
+    """Record again inside ``no_grad``.
+
+    >>> x = tn.tensor(2.0, requires_grad=True)
+    >>> with tn.no_grad(), tn.enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
     return in_mode(lambda now: _recording(now, True))
 
 
@@ -97,18 +112,75 @@ def _recording(now: Mode, record: bool) -> Mode:
 
 
 def detect_anomaly() -> in_mode:
-    """Find the first NaN or inf, in a value or in a gradient, and show the forward line that made it."""
+    """Find the first NaN or inf, in a value or in a gradient, and show the forward line that made it.
+
+    >>> with tn.detect_anomaly(), np.errstate(invalid="ignore"):
+    ...     tn.sqrt(tn.tensor(-1.0, requires_grad=True))
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.GradientError: NaN in the value of sqrt, shape (); forward call:...
+    """
     return in_mode(lambda now: Mode(now.record, now.raw, True, now.watchers))
 
 
-def watch(watcher: Watcher) -> in_mode:
-    """Tell ``watcher`` of every op called in this block: what counts, times or draws is built on it."""
-    return in_mode(lambda now: Mode(now.record, now.raw, now.anomaly, (*now.watchers, watcher)))
+def watch(watcher: Callable[..., None], static: bool = False) -> in_mode:
+    """Call ``watcher(op, operands, value)`` after every op in this block: what counts, times or draws is built on it.
+
+    With ``static`` it gets a fourth argument, the values of the op's other parameters (``op.static`` has their names).
+
+    >>> calls = []
+    >>> with tn.watch(lambda op, operands, value: calls.append(op.name)):
+    ...     y = tn.relu(tn.tensor([1.0, -1.0]) * 2.0).sum()
+    >>> calls
+    ['multiply', 'relu', 'sum']
+    """
+
+    def told(op: Op, operands: tuple[Any, ...], value: Any, others: tuple[Any, ...]) -> None:
+        watcher(op, operands, value)
+
+    chosen = watcher if static else told
+    return in_mode(lambda now: Mode(now.record, now.raw, now.anomaly, (*now.watchers, chosen)))
 
 
 def is_grad_enabled() -> bool:
-    """True when ops are recorded in this thread."""
+    """True when ops are recorded in this thread.
+
+    >>> with tn.no_grad():
+    ...     inside = tn.is_grad_enabled()
+    >>> inside, tn.is_grad_enabled()
+    (False, True)
+    """
     return mode.get().record
+
+
+# ---------------------------------------------------------------------- shapes without memory
+
+_shape_only: ContextVar[bool] = ContextVar("shape_only", default=False)
+
+
+@contextmanager
+def shape_only() -> Iterator[None]:
+    """Parameters made in this block have a shape and no memory, so that a network of any size can be counted.
+
+    They are read-only arrays of stride 0, on the CPU whatever the device asked for; initialisers leave them alone, and
+    writing, loading a state or training raises DeviceError. A forward pass gives results of the right shapes and
+    meaningless values. Buffers of layers are made so too: run such a network in evaluation mode. Per thread and task.
+
+    >>> with tn.shape_only():
+    ...     layer = nn.Linear(1_000_000, 175_000)
+    >>> f"{sum(p.size for p in layer.parameters()):,}"
+    '175,000,175,000'
+    """
+    token = _shape_only.set(True)
+    try:
+        yield
+    finally:
+        _shape_only.reset(token)
+
+
+def is_shape_only() -> bool:
+    """True inside :func:`shape_only`, in this thread or task."""
+    return _shape_only.get()
 
 
 # ---------------------------------------------------------------------- anomalies
@@ -154,6 +226,7 @@ def check_finite(array: Any, what: str, stack: list[tuple[str, int, str]] | None
 
 
 def forward_lines(stack: list[tuple[str, int, str]] | None) -> str:
+    """The lines of :func:`forward_stack` as an error message shows them."""
     if stack is None:
         return "the forward call was not made under detect_anomaly, so its line is not known\n"
     return "forward call:\n" + "".join(traceback.StackSummary.from_list([(*line, None) for line in stack]).format())

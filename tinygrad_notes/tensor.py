@@ -30,6 +30,14 @@ class Tensor:
 
     ``Tensor(data, dtype=None, device=None, requires_grad=False)`` copies ``data``: a number, nested lists, an array or
     a Tensor. Python floats become float32, integers int64; arrays keep their dtype.
+
+    >>> x = tn.Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = (3.0 * x).sum()
+    >>> y
+    Tensor(9., op=sum)
+    >>> y.backward()
+    >>> x.grad
+    Tensor([3., 3.])
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node")
@@ -54,7 +62,12 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """True when gradients flow here: a leaf that asks for one, or a value computed from such a leaf."""
+        """True when gradients flow here: a leaf that asks for one, or a value computed from such a leaf.
+
+        >>> x = tn.tensor(1.0, requires_grad=True)
+        >>> x.requires_grad, (x + 1).requires_grad, x.detach().requires_grad
+        (True, True, False)
+        """
         return self.node is not None
 
     @requires_grad.setter
@@ -63,33 +76,66 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """True when no op made it, as far as the tape knows."""
+        """True when no op made it, as far as the tape knows.
+
+        >>> x = tn.tensor(1.0, requires_grad=True)
+        >>> x.is_leaf, (x + 1).is_leaf
+        (True, False)
+        """
         return self.node is None or self.node.op is None
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes.
+
+        >>> tn.zeros((2, 3)).shape
+        (2, 3)
+        """
         return self.data.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """The type of the elements, one of NumPy's dtypes.
+
+        >>> tn.tensor([1.0]).dtype, tn.tensor([1]).dtype
+        (dtype('float32'), dtype('int64'))
+        """
         return self.data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes.
+
+        >>> tn.zeros((2, 3)).ndim, tn.tensor(1.0).ndim
+        (2, 0)
+        """
         return self.data.ndim
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        >>> tn.zeros((2, 3)).size
+        6
+        """
         return self.data.size
 
     @property
     def nbytes(self) -> int:
+        """The memory of the elements, in bytes.
+
+        >>> tn.zeros((2, 3)).nbytes
+        24
+        """
         return self.data.nbytes
 
     @property
     def device(self) -> str:
-        """``"cpu"`` or ``"cuda"``."""
+        """``"cpu"`` or ``"cuda"``.
+
+        >>> tn.zeros(3).device
+        'cpu'
+        """
         return DEVICES[type(self.data)]
 
     # ------------------------------------------------------------------ out to NumPy and Python
@@ -99,6 +145,12 @@ class Tensor:
 
         A Tensor that requires a gradient refuses, because what is computed from the array is not recorded:
         say ``t.detach().numpy()``.
+
+        >>> x = tn.tensor([1.0, 2.0])
+        >>> x.numpy()
+        array([1., 2.], dtype=float32)
+        >>> x.requires_grad_().detach().numpy()
+        array([1., 2.], dtype=float32)
         """
         if self.node is not None:
             raise GradientError(
@@ -107,13 +159,21 @@ class Tensor:
         return to_numpy(self.data)
 
     def item(self) -> float | int | bool:
-        """The value of a Tensor with one element, as a Python number."""
+        """The value of a Tensor with one element, as a Python number.
+
+        >>> tn.tensor([2.5]).item()
+        2.5
+        """
         if self.data.size != 1:
             raise ShapeError(f"item: the Tensor has shape {self.shape}, expected one element")
         return self.data.item()
 
     def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
+        """The values as nested lists of Python numbers.
+
+        >>> tn.tensor([[1, 2], [3, 4]]).tolist()
+        [[1, 2], [3, 4]]
+        """
         return self.data.tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -175,13 +235,16 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         self._refuse_history("pickle")
+        if not has_memory(self.data):
+            raise DeviceError("pickle: this Tensor was made under shape_only, so it has no values to keep")
         grad = None if self.grad is None else wrap(self.grad.data)
         return _rebuild, (to_numpy(self.data), self.device, self.node is not None, grad)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         self._refuse_history("deepcopy")
         grad = None if self.grad is None else wrap(self.grad.data.copy())
-        return _rebuild(self.data.copy(), None, self.node is not None, grad)
+        data = self.data.copy() if has_memory(self.data) else self.data
+        return _rebuild(data, None, self.node is not None, grad)
 
     def _refuse_history(self, what: str) -> None:
         if not self.is_leaf:
@@ -325,3 +388,26 @@ def as_floating(*arrays: Any) -> Any:
     dtype = float64 if float64 in floats else float32
     result = [None if a is None else a.astype(dtype) if type(a) in DEVICES else np.asarray(a, dtype) for a in arrays]
     return result[0] if len(arrays) == 1 else result
+
+
+# ---------------------------------------------------------------------- shapes without memory (modes.shape_only)
+
+# The one number that all such arrays of a dtype show, whatever their shape.
+_NOTHING = {dtype: np.zeros((), dtype) for dtype in (float32, float64)}
+for _array in _NOTHING.values():
+    _array.setflags(write=False)
+
+
+def without_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A read-only array of this shape that takes no memory."""
+    return np.broadcast_to(_NOTHING[dtype], shape)
+
+
+def has_memory(array: Any) -> bool:
+    """False for what :func:`without_memory` made, and for views of it."""
+    if type(array) is not np.ndarray or array.flags.writeable:
+        return True
+    base = array.base
+    while type(base) is np.ndarray and base.base is not None:
+        base = base.base
+    return not any(base is nothing for nothing in _NOTHING.values())

@@ -1,7 +1,8 @@
-"""Sequential, ModuleList, ModuleDict."""
+"""Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 
 import numpy as np
@@ -143,3 +144,72 @@ def test_module_dict_takes_any_name_without_a_dot():
 def test_wrong_use_says_what_is_wrong(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+# ---------------------------------------------------------------------- parameters
+
+
+def test_a_list_of_parameters_is_part_of_the_module_that_holds_it():
+    net = nn.Module()
+    own, array, plain = nn.Parameter([1.0]), np.ones((2, 2), np.float32), tn.zeros(3)
+    net.scales = nn.ParameterList([own, array])
+    net.scales += [plain]
+    assert [(name, p.shape) for name, p in net.named_parameters()] == [
+        ("scales.0", (1,)), ("scales.1", (2, 2)), ("scales.2", (3,)),
+    ]  # fmt: skip
+    assert net.scales[0] is own
+    assert not np.shares_memory(net.scales[1].data, array)
+    assert not plain.requires_grad
+    assert all(p.requires_grad for p in net.scales)
+    assert net.scales[-1] is net.scales[2]
+    assert len(net.scales) == 3
+    assert own in net.scales
+    assert plain not in net.scales
+    assert [p.shape for p in net.scales[1:]] == [(2, 2), (3,)]
+    net.scales[1] = [5.0]
+    assert net.state_dict()["scales.1"].tolist() == [5.0]
+    net.requires_grad_(False)
+    assert len(list(net.parameters())) == 3
+    assert repr(net.scales).startswith("ParameterList(0: (1,), 1: (1,), 2: (3,))")
+    sum(p.sum() for p in net.requires_grad_().scales).backward()
+    assert [p.grad.shape for p in net.to(tn.float64).scales] == [(1,), (1,), (3,)]
+    twin = copy.deepcopy(net)
+    twin.load_state_dict({name: value.data + 1 for name, value in net.state_dict().items()})
+    assert twin.scales[1].tolist() == [6.0]
+    assert net.scales[1].tolist() == [5.0]
+
+
+def test_a_dict_of_parameters():
+    held = nn.ParameterDict({"keys": [1.0], "training": [2.0, 3.0]})  # names of methods and settings will do
+    assert held.training is True
+    assert list(held) == list(held.keys()) == ["keys", "training"]
+    assert list(held.state_dict()) == ["keys", "training"]
+    held.update([("c", np.zeros(2))])
+    held["keys"] = nn.Parameter([4.0])
+    assert [p.tolist() for p in held.values()] == [[4.0], [2.0, 3.0], [0.0, 0.0]]
+    assert "c" in held
+    assert held.pop("c").shape == (2,)
+    del held["keys"]
+    assert [(name, p.size) for name, p in held.items()] == [("training", 2)]
+    assert len(nn.ParameterDict(held)) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.ParameterList(5), tn.DTypeError, "ParameterList: values is int"),
+        (lambda: nn.ParameterList(tn.ones(3)), tn.DTypeError, "ParameterList: values is Tensor"),
+        (lambda: nn.ParameterList(["a"]), tn.DTypeError, "ParameterList: entry 0: Parameter: expected real numbers"),
+        (lambda: nn.ParameterList([[1, 2]]), tn.GradientError, "entry 0: Parameter: requires_grad_: only floating"),
+        (lambda: nn.ParameterList([nn.Parameter([1.0]) * 2]), tn.GradientError, "entry 0 was made by multiply"),
+        (lambda: nn.ParameterList([[1.0]])[1], IndexError, "index 1 is out of range for 1 parameters"),
+        (lambda: nn.ParameterList([[1.0]])["0"], tn.DTypeError, "the index is '0', expected an"),  # type: ignore[index]
+        (lambda: nn.ParameterDict(3), tn.DTypeError, "ParameterDict: parameters is int"),
+        (lambda: nn.ParameterDict({"a.b": [1.0]}), tn.ShapeError, "'a.b', expected a name without a dot"),
+        (lambda: nn.ParameterDict({"a": [1.0]})["b"], KeyError, "no parameter is named 'b', only 'a'"),
+        (lambda: nn.ParameterDict({"a": [1.0]}).pop("b"), KeyError, "no parameter is named 'b'"),
+    ],
+)
+def test_wrong_parameters(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -54,6 +56,22 @@ SHAPES = [
     (lambda: nn.Tanh(), (2, 3), (2, 3)),
     (lambda: nn.Softmax(0), (2, 3), (2, 3)),
     (lambda: nn.LogSoftmax(), (2, 3), (2, 3)),
+    (lambda: nn.ELU(0.5), (2, 3), (2, 3)),
+    (lambda: nn.SELU(), (2, 3), (2, 3)),
+    (lambda: nn.CELU(alpha=2), (2, 3), (2, 3)),
+    (lambda: nn.Hardtanh(-0.5, 2.0), (2, 3), (2, 3)),
+    (lambda: nn.ReLU6(), (2, 3), (2, 3)),
+    (lambda: nn.Hardsigmoid(), (2, 3), (2, 3)),
+    (lambda: nn.Hardswish(), (2, 3), (2, 3)),
+    (lambda: nn.Mish(), (2, 3), (2, 3)),
+    (lambda: nn.Softsign(), (2, 3), (2, 3)),
+    (lambda: nn.LogSigmoid(), (2, 3), (2, 3)),
+    (lambda: nn.PReLU(), (2, 3), (2, 3)),
+    (lambda: nn.PReLU(3), (2, 3, 4), (2, 3, 4)),
+    (lambda: nn.Softmin(0), (2, 3), (2, 3)),
+    (lambda: nn.GLU(0), (2, 3), (1, 3)),
+    (lambda: nn.Unflatten(1, (3, -1)), (2, 12), (2, 3, 4)),
+    (lambda: nn.Unflatten(-2, [2, 1]), (2, 5), (2, 1, 5)),
 ]
 
 
@@ -82,6 +100,7 @@ def test_shapes_gradients_text_and_copies(build, shape, expected):
         lambda: nn.MultiheadAttention(4, 2, kdim=3),
         lambda: nn.BatchNorm1d(3),
         lambda: nn.LayerNorm(3),
+        lambda: nn.PReLU(3, 0.5),
     ],
 )
 def test_reset_parameters_starts_anew(build):
@@ -101,6 +120,26 @@ def test_text_says_what_is_not_the_default():
     assert repr(nn.Conv2d(2, 4, 3, groups=2, bias=False)).startswith(
         "Conv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), groups=2, bias=False)"
     )
+
+
+def test_an_activation_declares_its_arguments():
+    layer = nn.Hardtanh(max_val=2)
+    assert (layer.min_val, layer.max_val) == (-1.0, 2.0)
+    assert repr(layer) == "Hardtanh(min_val=-1.0, max_val=2.0)"
+    assert str(inspect.signature(nn.Softplus)) == "(beta=1.0, threshold=20.0)"
+    assert repr(nn.LogSoftmax(1)) == "LogSoftmax(axis=1)"
+    assert repr(nn.Mish()) == "Mish()"
+    assert nn.ELU().alpha == 1.0  # the class keeps its default
+    x = images(2, 3)
+    for one, value in (
+        (nn.ELU(0.5), tn.elu(x, 0.5)),
+        (nn.CELU(2.0), tn.celu(x, 2.0)),
+        (layer, tn.hardtanh(x, -1.0, 2.0)),
+        (nn.Softplus(2.0, 0.5), tn.softplus(x, 2.0, 0.5)),
+        (nn.Softmin(0), tn.softmin(x, 0)),
+        (nn.PReLU(3, 0.1), tn.prelu(x, np.full(3, 0.1, np.float32))),
+    ):
+        assert np.array_equal(pickle.loads(pickle.dumps(one))(x).data, value.data)
 
 
 def test_linear_is_an_affine_map():
@@ -330,6 +369,21 @@ WRONG = [
     (lambda: nn.Embedding(5, 3)(np.array([5])), IndexError, "index 5 is out of range"),
     (lambda: nn.GELU("fast"), tn.ShapeError, "approximate is 'fast', expected 'none' or 'tanh'"),
     (lambda: nn.Softmax("last"), tn.DTypeError, "Softmax: axis is 'last'"),
+    (lambda: nn.ELU("steep"), tn.DTypeError, "ELU: alpha is 'steep', expected a number"),
+    (lambda: nn.CELU(0), tn.ShapeError, "CELU: alpha is 0.0, expected a number above 0"),
+    (lambda: nn.Softplus(-1.0), tn.ShapeError, "Softplus: beta is -1.0, expected a number above 0"),
+    (lambda: nn.Hardtanh(2.0, 1.0), tn.ShapeError, "Hardtanh: min_val is 2.0 and max_val 1.0"),
+    (lambda: nn.GLU(0.5), tn.DTypeError, "GLU: axis is 0.5, expected an integer"),
+    (lambda: nn.GLU()(tn.ones((2, 3))), tn.ShapeError, "glu: axis 1 has size 3"),
+    (lambda: nn.ReLU(True), TypeError, r"ReLU: too many positional arguments; its arguments are \(\)"),
+    (lambda: nn.ELU(beta=1.0), TypeError, r"ELU: got an unexpected keyword argument 'beta'; its"),  # type: ignore[call-arg]
+    (lambda: nn.PReLU(0), tn.ShapeError, "PReLU: num_parameters is 0"),
+    (lambda: nn.PReLU(3)(tn.ones((2, 4))), tn.ShapeError, "prelu: weight has shape"),
+    (lambda: nn.Unflatten(1, 6), tn.DTypeError, "Unflatten: unflattened_size is 6, expected a tuple of sizes"),
+    (lambda: nn.Unflatten(1, (-1, -1)), tn.ShapeError, "expected at most one -1"),
+    (lambda: nn.Unflatten(1, (2, 3))(tn.ones((2, 5))), tn.ShapeError, r"axis 1 of x \(2, 5\) has size 5"),
+    (lambda: nn.Unflatten(1, (2, -1))(tn.ones((2, 5))), tn.ShapeError, r"is not split into \(2, -1\)"),
+    (lambda: nn.Unflatten(2, (2, -1))(tn.ones((2, 5))), tn.ShapeError, "Unflatten: axis is 2, but x has shape"),
     (lambda: nn.RNN(3, 4, nonlinearity="gelu"), tn.ShapeError, "nonlinearity is 'gelu'"),
     (lambda: nn.LSTM(3, 0), tn.ShapeError, "LSTM: hidden_size is 0"),
     (lambda: nn.GRU(3, 4, num_layers=0), tn.ShapeError, "GRU: num_layers is 0"),

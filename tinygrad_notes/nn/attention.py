@@ -23,6 +23,11 @@ class MultiheadAttention(Module):
     Returns the output, laid out as the query, and the weights (N, L, S), averaged over heads (None without
     ``need_weights``, which is quicker). Masks follow PyTorch's layer, not its function: True means *not* allowed.
     ``in_proj_weight`` (3E, E) stacks the projections of query, key and value; with ``kdim`` or ``vdim`` they are apart.
+
+    >>> x = tn.ones((2, 5, 8))
+    >>> output, weights = nn.MultiheadAttention(8, 2, batch_first=True)(x, x, x)
+    >>> output.shape, weights.shape
+    ((2, 5, 8), (2, 5, 5))
     """
 
     in_proj_weight: Tensor | None

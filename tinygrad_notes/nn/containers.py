@@ -33,7 +33,7 @@ class _Container(Module):
         layers = self.__dict__.get("_layers", {})
         if name in layers:
             return layers[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return super().__getattr__(name)  # type: ignore[misc]
 
     def __delattr__(self, name: str) -> None:
         if name in self._layers:
@@ -91,7 +91,11 @@ class _Ordered(_Container):
         self._renumber([(name, layer) for name, layer in self._layers.items() if name not in names])
 
     def append(self, module: Module) -> Self:
-        """Add a module at the end, named by its position."""
+        """Add a module at the end, named by its position.
+
+        >>> nn.Sequential(nn.ReLU()).append(nn.Tanh())[1]
+        Tanh()
+        """
         number = len(self)
         while str(number) in self._layers:  # a slice keeps its layers' names
             number += 1
@@ -99,7 +103,11 @@ class _Ordered(_Container):
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Add several modules at the end."""
+        """Add several modules at the end.
+
+        >>> len(nn.ModuleList().extend([nn.ReLU(), nn.Tanh()]))
+        2
+        """
         if not isinstance(modules, Iterable):
             raise DTypeError(f"{type(self).__name__}: modules is {type(modules).__name__}, expected a list of Modules")
         for module in list(modules):
@@ -107,7 +115,11 @@ class _Ordered(_Container):
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Put a module before position ``index``; those named by numbers are numbered anew."""
+        """Put a module before position ``index``; those named by numbers are numbered anew.
+
+        >>> list(nn.Sequential(nn.ReLU()).insert(0, nn.Tanh()))
+        [Tanh(), ReLU()]
+        """
         items = list(self._layers.items())
         items.insert(index, ("0", self._accepted(module, index)))
         self._renumber(items)
@@ -119,7 +131,11 @@ class _Ordered(_Container):
         self._layers.update(named)
 
     def pop(self, index: int = -1) -> Module:
-        """Remove a layer and return it."""
+        """Remove a layer and return it.
+
+        >>> nn.Sequential(nn.ReLU(), nn.Tanh()).pop()
+        Tanh()
+        """
         layer = self._layers[self._key(index)]
         del self[index]
         return layer
@@ -129,13 +145,17 @@ class Sequential(_Ordered):
     """Modules applied one after the other: ``Sequential(a, b)``, or named: ``Sequential({"first": a, "second": b})``.
 
     Indexing gives a layer, slicing a Sequential of the same layers under the same names.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> net(tn.ones((4, 2))).shape, len(net[:2])
+    ((4, 1), 2)
     """
 
     def __init__(self, *layers: Any):
         super().__init__()
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             for name, layer in layers[0].items():
-                _check_name(self, name)
+                check_name(self, name)
                 self._layers[name] = self._accepted(layer, name)
         else:
             for i, layer in enumerate(layers):
@@ -153,7 +173,12 @@ class Sequential(_Ordered):
 
 
 class ModuleList(_Ordered):
-    """A list of modules that are part of the one that holds it. It cannot be called itself."""
+    """A list of modules that are part of the one that holds it. It cannot be called itself.
+
+    >>> layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    >>> len(layers), layers[-1] is layers[2], next(iter(layers.state_dict()))
+    (3, True, '0.weight')
+    """
 
     def __init__(self, modules: Iterable[Module] | None = None):
         super().__init__()
@@ -170,7 +195,12 @@ class ModuleList(_Ordered):
 
 
 class ModuleDict(_Container):
-    """Modules by name, part of the one that holds it. It cannot be called itself. Any name without a dot will do."""
+    """Modules by name, part of the one that holds it. It cannot be called itself. Any name without a dot will do.
+
+    >>> heads = nn.ModuleDict({"box": nn.Linear(3, 4), "label": nn.Linear(3, 10)})
+    >>> heads["box"](tn.ones((2, 3))).shape, list(heads)
+    ((2, 4), ['box', 'label'])
+    """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None):
         super().__init__()
@@ -186,7 +216,7 @@ class ModuleDict(_Container):
             ) from None
 
     def __setitem__(self, name: str, module: Module) -> None:
-        _check_name(self, name, attribute=False)
+        check_name(self, name, attribute=False)
         self._layers[name] = self._accepted(module, repr(name))
 
     def __delitem__(self, name: str) -> None:
@@ -200,32 +230,55 @@ class ModuleDict(_Container):
         return iter(list(self._layers))
 
     def keys(self) -> Iterable[str]:
-        """The names."""
+        """The names.
+
+        >>> list(nn.ModuleDict({"a": nn.ReLU()}).keys())
+        ['a']
+        """
         return self._layers.keys()
 
     def values(self) -> Iterable[Any]:
-        """The modules."""
+        """The modules.
+
+        >>> list(nn.ModuleDict({"a": nn.ReLU()}).values())
+        [ReLU()]
+        """
         return self._layers.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        """Pairs of name and module."""
+        """Pairs of name and module.
+
+        >>> list(nn.ModuleDict({"a": nn.ReLU()}).items())
+        [('a', ReLU())]
+        """
         return self._layers.items()
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add modules, in their order, or replace those of the same names."""
+        """Add modules, in their order, or replace those of the same names.
+
+        >>> heads = nn.ModuleDict({"a": nn.ReLU()})
+        >>> heads.update({"b": nn.Tanh()})
+        >>> list(heads)
+        ['a', 'b']
+        """
         if not isinstance(modules, Iterable):
             raise DTypeError(f"ModuleDict: modules is {type(modules).__name__}, expected a dict of Modules")
         for name, module in modules.items() if isinstance(modules, Mapping | ModuleDict) else modules:
             self[name] = module
 
     def pop(self, name: str) -> Module:
-        """Remove a module and return it."""
+        """Remove a module and return it.
+
+        >>> nn.ModuleDict({"a": nn.ReLU()}).pop("a")
+        ReLU()
+        """
         module = self[name]
         del self._layers[name]
         return module
 
 
-def _check_name(container: _Container, name: Any, attribute: bool = True) -> None:
+def check_name(container: Module, name: Any, attribute: bool = True) -> None:
+    """Refuse what is no name of an entry; with ``attribute`` also the name of a method."""
     if type(name) is not str:
         raise DTypeError(f"{type(container).__name__}: a layer's name is {type(name).__name__}, expected str")
     if not name or "." in name:

@@ -9,14 +9,16 @@ from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn import init
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.tensor import Tensor
-from tinygrad_notes.writes import mark_written
+from tinygrad_notes.tensor import Tensor, wrap
 
 
 class Embedding(Module):
     """Rows of ``weight`` (num_embeddings, embedding_dim) at integer indices (...): result (..., embedding_dim).
 
     ``weight`` starts normal with standard deviation 1. The row ``padding_idx`` starts at 0 and gets no gradient.
+
+    >>> nn.Embedding(10, 3, padding_idx=0)([[4, 0]]).data[0, 1]
+    array([0., 0., 0.], dtype=float32)
     """
 
     weight: Tensor
@@ -47,8 +49,7 @@ class Embedding(Module):
         """Draw the rows anew."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
-            mark_written(self.weight.data)
+            init.zeros_(wrap(self.weight.data[self.padding_idx : self.padding_idx + 1]))
 
     def forward(self, indices: Any) -> Tensor:
         return ops.embedding(indices, self.weight, self.padding_idx)

@@ -16,6 +16,10 @@ class Linear(Module):
     """x Wᵀ + b: x (..., in_features) to (..., out_features).
 
     ``weight`` (out_features, in_features) and ``bias`` (out_features) start uniform on ±1/√in_features.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> layer(tn.ones((5, 3))).shape, layer.weight.shape
+    ((5, 2), (2, 3))
     """
 
     weight: Tensor

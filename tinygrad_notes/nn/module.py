@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.nn.tree import tree
-from tinygrad_notes.tensor import Tensor, as_dtype, to_array, to_device, wrap
+from tinygrad_notes.tensor import (
+    Tensor,
+    as_dtype,
+    has_memory,
+    to_array,
+    to_device,
+    without_memory,
+    wrap,
+)
 from tinygrad_notes.writes import mark_written
 
 PreHook = Callable[["Module", tuple[Any, ...]], Any]
@@ -15,7 +23,11 @@ Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 class IncompatibleKeys(NamedTuple):
-    """What ``load_state_dict(..., strict=False)`` found no value for, and no place for."""
+    """What ``load_state_dict(..., strict=False)`` found no value for, and no place for.
+
+    >>> nn.Linear(2, 1).load_state_dict({"weight": np.ones((1, 2)), "scale": 1.0}, strict=False)
+    IncompatibleKeys(missing_keys=['bias'], unexpected_keys=['scale'])
+    """
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -43,6 +55,7 @@ class Module:
     _pre_hooks: dict[int, PreHook] = {}  # of the class: no instance has hooks until one is registered
     _hooks: dict[int, Hook] = {}
     _hooked = False
+    _computed: dict[str, Any] = {}  # names whose value a parametrisation computes, whenever it is asked for
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         # Made here, so that attributes may be set before, or without, super().__init__().
@@ -61,7 +74,17 @@ class Module:
 
     # ------------------------------------------------------------------ attributes
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # called only where the usual way found nothing
+            if name in self._computed:
+                return self._computed[name]()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._computed:
+            self._computed[name].assign(value)
+            return
         if type(value) is Tensor:
             self._check_tensor(name, value)
         elif isinstance(value, Module):
@@ -98,6 +121,11 @@ class Module:
         """Give the module a Tensor (or None) that moves and is saved with it but is not trained.
 
         One that is not ``persistent`` moves, but is not in ``state_dict``.
+
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.register_buffer("seen", tn.zeros(1))
+        >>> list(layer.state_dict()), len(list(layer.parameters()))
+        (['weight', 'bias', 'seen'], 2)
         """
         if not isinstance(name, str) or not name or "." in name:
             raise DTypeError(f"register_buffer: name is {name!r}, expected a name without a dot")
@@ -135,7 +163,11 @@ class Module:
                 yield name, value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The submodules of this module itself with their names; a shared one once."""
+        """The submodules of this module itself with their names; a shared one once.
+
+        >>> [name for name, _ in nn.Sequential(nn.Linear(2, 1), nn.ReLU()).named_children()]
+        ['0', '1']
+        """
         seen: set[int] = set()
         for name, child in self._submodules():
             if id(child) not in seen:
@@ -143,11 +175,19 @@ class Module:
                 yield name, child
 
     def children(self) -> Iterator[Module]:
-        """The submodules of this module itself; a shared one once."""
+        """The submodules of this module itself; a shared one once.
+
+        >>> list(nn.Sequential(nn.ReLU(), nn.Tanh()).children())
+        [ReLU(), Tanh()]
+        """
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """This module (under the name ``prefix``) and all modules below it with their paths; a shared one once."""
+        """This module (under the name ``prefix``) and all modules below it with their paths; a shared one once.
+
+        >>> [path for path, _ in nn.Sequential(nn.Sequential(nn.ReLU())).named_modules("net")]
+        ['net', 'net.0', 'net.0.0']
+        """
         seen = set() if _seen is None else _seen
         if id(self) in seen:
             return
@@ -157,7 +197,11 @@ class Module:
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all modules below it; a shared one once."""
+        """This module and all modules below it; a shared one once.
+
+        >>> [type(module).__name__ for module in nn.Sequential(nn.ReLU()).modules()]
+        ['Sequential', 'ReLU']
+        """
         return (module for _, module in self.named_modules())
 
     def _named(
@@ -171,19 +215,35 @@ class Module:
                     yield f"{path}.{name}" if path else name, tensor
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The parameters with their paths; a shared one once, under its first name."""
+        """The parameters with their paths; a shared one once, under its first name.
+
+        >>> [(name, p.shape) for name, p in nn.Sequential(nn.Linear(2, 1)).named_parameters()]
+        [('0.weight', (1, 2)), ('0.bias', (1,))]
+        """
         return self._named(lambda module: module._own_parameters(), prefix, recurse)
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The parameters, frozen ones too; a shared one once."""
+        """The parameters, frozen ones too; a shared one once.
+
+        >>> sum(p.size for p in nn.Linear(2, 3).parameters())
+        9
+        """
         return (tensor for _, tensor in self.named_parameters(recurse=recurse))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """The buffers with their paths; a shared one once."""
+        """The buffers with their paths; a shared one once.
+
+        >>> [name for name, _ in nn.BatchNorm1d(3).named_buffers()]
+        ['running_mean', 'running_var', 'num_batches_tracked']
+        """
         return self._named(lambda module: module._own_buffers(), prefix, recurse)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The buffers; a shared one once."""
+        """The buffers; a shared one once.
+
+        >>> len(list(nn.BatchNorm1d(3).buffers()))
+        3
+        """
         return (tensor for _, tensor in self.named_buffers(recurse=recurse))
 
     # ------------------------------------------------------------------ state
@@ -199,7 +259,11 @@ class Module:
             yield from child._state(f"{prefix}{name}.")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and persistent buffers by path, off the tape. They share the module's memory."""
+        """All parameters and persistent buffers by path, off the tape. They share the module's memory.
+
+        >>> list(nn.Sequential(nn.Linear(2, 1)).state_dict())
+        ['0.weight', '0.bias']
+        """
         return {name: wrap(tensor.data) for name, tensor in self._state()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -207,6 +271,12 @@ class Module:
 
         Missing, unexpected and misshapen keys raise one ShapeError that lists them all, and nothing is changed. With
         ``strict=False`` only misshapen ones do; the others are returned.
+
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.zeros(1)})
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> layer.weight
+        Tensor([[1., 1.]], requires_grad=True)
         """
         if not isinstance(state, Mapping):
             raise DTypeError(
@@ -224,6 +294,8 @@ class Module:
                 except (ShapeError, DTypeError) as error:
                     problems.append(f"{name}: {error}")
                     continue
+                if not has_memory(tensor.data):
+                    raise DeviceError(f"load_state_dict: {name} {WITHOUT_MEMORY}")
                 if value.shape != tensor.shape:
                     problems.append(f"{name} has shape {tuple(value.shape)}, expected {tensor.shape}")
                 elif value.dtype.kind == "f" and tensor.dtype.kind != "f":
@@ -241,7 +313,11 @@ class Module:
     # ------------------------------------------------------------------ changes to all
 
     def train(self, mode: bool = True) -> Self:
-        """Set ``training`` here and below: dropout and batch normalisation behave accordingly."""
+        """Set ``training`` here and below: dropout and batch normalisation behave accordingly.
+
+        >>> nn.Dropout(0.5).train(False)(tn.ones(3))
+        Tensor([1., 1., 1.])
+        """
         if not isinstance(mode, bool):
             raise DTypeError(f"train: mode is {mode!r}, expected True or False")
         for module in self.modules():
@@ -249,11 +325,21 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """The opposite of :meth:`train`: no dropout, running statistics."""
+        """The opposite of :meth:`train`: no dropout, running statistics.
+
+        >>> nn.Sequential(nn.Dropout(0.5)).eval()[0].training
+        False
+        """
         return self.train(False)
 
     def apply(self, function: Callable[[Module], Any]) -> Self:
-        """Call ``function`` on every module below, then on this one."""
+        """Call ``function`` on every module below, then on this one.
+
+        >>> net = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+        >>> net = net.apply(lambda m: nn.init.zeros_(m.bias) if isinstance(m, nn.Linear) else None)
+        >>> net[0].bias
+        Tensor([0.], requires_grad=True)
+        """
         for child in self.children():
             child.apply(function)
         function(self)
@@ -263,6 +349,9 @@ class Module:
         """Move parameters, gradients and buffers to a device, and those of floating dtype to a dtype, in place.
 
         ``net.to("cuda")``, ``net.to(tn.float64)``. The Tensors stay the same objects, so an optimiser keeps them.
+
+        >>> nn.Linear(2, 1).to(tn.float64).weight.dtype
+        dtype('float64')
         """
         device = next((t for t in targets if isinstance(t, str) and t in ("cpu", "cuda")), None)
         try:
@@ -281,7 +370,14 @@ class Module:
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters, or fill them with zeros in place."""
+        """Forget the gradients of all parameters, or fill them with zeros in place.
+
+        >>> layer = nn.Linear(2, 1)
+        >>> layer(tn.ones((1, 2))).sum().backward()
+        >>> layer.zero_grad()
+        >>> layer.weight.grad is None
+        True
+        """
         for parameter in self.parameters():
             if set_to_none or parameter.grad is None:
                 parameter.grad = None
@@ -290,7 +386,12 @@ class Module:
                 mark_written(parameter.grad.data)
 
     def requires_grad_(self, flag: bool = True) -> Self:
-        """Freeze all parameters, or train them again. A frozen one stays a parameter."""
+        """Freeze all parameters, or train them again. A frozen one stays a parameter.
+
+        >>> layer = nn.Linear(2, 1).requires_grad_(False)
+        >>> layer.weight.requires_grad, len(list(layer.parameters()))
+        (False, 2)
+        """
         for parameter in self.parameters():
             parameter.requires_grad_(flag)
         return self
@@ -301,6 +402,11 @@ class Module:
         """Call ``hook(module, arguments)`` before forward; what it returns, if not None, replaces the arguments.
 
         A result that is no tuple is the only argument. Returns a function that removes the hook.
+
+        >>> layer = nn.ReLU()
+        >>> remove = layer.register_forward_pre_hook(lambda module, arguments: 10 * tn.tensor(arguments[0]))
+        >>> layer([1.0, -1.0])
+        Tensor([10.,  0.])
         """
         return self._register("_pre_hooks", hook)
 
@@ -308,6 +414,11 @@ class Module:
         """Call ``hook(module, arguments, output)`` after forward; what it returns, if not None, replaces the output.
 
         Returns a function that removes the hook.
+
+        >>> layer = nn.ReLU()
+        >>> remove = layer.register_forward_hook(lambda module, arguments, output: print("shape", output.shape))
+        >>> y = layer([1.0, -1.0])
+        shape (2,)
         """
         return self._register("_hooks", hook)
 
@@ -351,9 +462,10 @@ def _refuse_hidden_modules(module: Module, name: str, value: Any) -> None:
     """A plain list of modules would silently be left out of parameters() and state_dict()."""
     if _holds_parameters(value):
         kind = type(value).__name__
+        held = "Dict" if kind == "dict" else "List"
         raise DTypeError(
             f"{type(module).__name__}: {name} is a {kind} that holds modules or parameters, which a Module does not "
-            f"look into; use nn.{'ModuleDict' if kind == 'dict' else 'ModuleList'}, or an attribute for each"
+            f"look into; use nn.Module{held} or nn.Parameter{held}, or an attribute for each"
         )
 
 
@@ -364,5 +476,8 @@ def _holds_parameters(value: Any) -> bool:
 
 
 def _convert(tensor: Tensor, device: str | None, dtype: Any) -> None:
+    if not has_memory(tensor.data):
+        tensor.data = without_memory(tensor.shape, tensor.dtype if dtype is None else dtype)
+        return
     array = to_device(tensor.data, device)
     tensor.data = array if dtype is None or array.dtype.kind != "f" else array.astype(dtype, copy=False)

@@ -87,6 +87,10 @@ class RNN(_Recurrent):
     ``h0`` (layers · directions, N, H), zeros when left out. ``dropout`` acts between layers in training. ``lengths``
     (N,): how many steps of each sequence count; outputs beyond are 0, and the last h is
     that of the last step that counts.
+
+    >>> output, h = nn.RNN(3, 4, bidirectional=True)(tn.ones((6, 2, 3)))
+    >>> output.shape, h.shape
+    ((6, 2, 8), (2, 2, 4))
     """
 
     gates = 1
@@ -125,6 +129,10 @@ class LSTM(_Recurrent):
     """c' = f c + i g, h' = o tanh(c') (Hochreiter and Schmidhuber 1997); gates in the order i, f, g, o.
 
     ``lstm(x, (h0, c0))`` gives the outputs and (h, c) of the last step; the rest as :class:`RNN`.
+
+    >>> output, (h, c) = nn.LSTM(3, 4, batch_first=True)(tn.ones((2, 6, 3)))
+    >>> output.shape, h.shape, c.shape
+    ((2, 6, 4), (1, 2, 4), (1, 2, 4))
     """
 
     gates = 4
@@ -154,6 +162,10 @@ class GRU(_Recurrent):
 
     ``reset_after`` (PyTorch's): n = tanh(W_in x + b_in + r (W_hn h + b_hn)); without it, as in the paper,
     n = tanh(W_in x + b_in + W_hn (r h) + b_hn). The rest as :class:`RNN`.
+
+    >>> output, h = nn.GRU(3, 4, num_layers=2)(tn.ones((6, 2, 3)), lengths=[6, 2])
+    >>> output.shape, h.shape
+    ((6, 2, 4), (2, 2, 4))
     """
 
     gates = 3

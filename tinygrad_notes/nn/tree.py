@@ -12,6 +12,12 @@ def tree(module: Module) -> str:
     """A line for each module, indented below the one that holds it, and its parameters with those below it.
 
     Neighbours in a list that look alike share a line: ``(0-11): 12 x Block(``.
+
+    >>> print(nn.tree.tree(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.ReLU())))
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)  # 9
+      (1-2): 2 x ReLU()
+    )  # 9 parameters in total
     """
     count = _count(module)
     lines = _lines(module)

@@ -20,18 +20,29 @@ else:
         """Annotation of any number of operands: the op receives a list of arrays."""
 
 
-# Local names of the wrappers, which no parameter may have.
-RESERVED = frozenset({"value", "result", "node", "now", "derivative", "function", "settled", "error", "y"})
+# Names that the wrappers use, which no parameter may have.
+RESERVED = frozenset(
+    {
+        *("value", "result", "node", "now", "derivative", "function", "settled", "error", "y"),
+        *("accept", "as_floating", "asarray", "check_history", "check_joined", "clock", "explain_call", "get_mode"),
+        *("many", "ndarray", "new", "settle", "writes"),
+    }
+)
 
 
 class Op:
     """What the registry knows of an op.
 
     ``function`` computes value and derivatives from arrays; ``call`` is the public wrapper. ``operands``: the names of
-    the differentiable parameters. ``keeps``: per derivative, the operands (or ``y``, the value) that it keeps.
+    the differentiable parameters, ``static`` those of the others. ``keeps``: per derivative, the operands (or ``y``,
+    the value) that it keeps.
     ``captures``: further local variables that live as long as the node. ``joint``: one function gives all derivatives.
     ``composite``: the same function in small ops, which create_graph differentiates. ``elementwise``: operands
     broadcast, and integers meet floats as floats. ``floating``: an operand of integers becomes float32 first.
+
+    >>> multiply = tn.REGISTRY["multiply"]
+    >>> multiply.operands, multiply.keeps, multiply.elementwise
+    (['a', 'b'], [('b',), ('a',)], True)
     """
 
     call: Callable[..., Any]
@@ -51,6 +62,7 @@ class Op:
         self.operands = [name for name, text in annotations.items() if text in ("Array", "Arrays")]
         if not self.operands:
             raise TypeError(f"op {self.name}: no parameter is annotated Array, so it has no operand")
+        self.static = [p.name for p in self.parameters if p.name not in self.operands]
         self.sequence = next((i for i, name in enumerate(self.operands) if annotations[name] == "Arrays"), None)
         reserved = sorted(RESERVED.intersection(self.signature.parameters))
         if reserved:
@@ -124,7 +136,8 @@ def private_op(name: str, composite: Callable[..., Any] | None = None) -> Op:
     """An op that is not called by name: the part of a value, a checkpoint."""
     record = Op.__new__(Op)
     record.name, record.composite, record.keeps, record.joint = name, composite, [], True
-    record.operands, record.parameters, record.captures, record.sequence = [], [], [], None
+    record.operands, record.static, record.parameters, record.captures = [], [], [], []
+    record.sequence = None
     record.elementwise = record.floating = False
     return record
 

@@ -88,10 +88,12 @@ def adopt(tensor: Tensor, node: Node) -> None:
     node.stamp = next(clock)
 
 
-def observe(op: Op, operands: tuple[Any, ...], value: Any, node: Node | None, now: Mode) -> None:
+def observe(
+    op: Op, operands: tuple[Any, ...], value: Any, node: Node | None, now: Mode, static: tuple[Any, ...] = ()
+) -> None:
     """Tell the watchers of a call; in anomaly mode check its value and keep the forward stack."""
     for watcher in now.watchers:
-        watcher(op, operands, value)
+        watcher(op, operands, value, static)
     if not now.anomaly:
         return
     stack = forward_stack()
@@ -106,7 +108,15 @@ def observe(op: Op, operands: tuple[Any, ...], value: Any, node: Node | None, no
 
 
 def _requires_grad_(self: Tensor, flag: bool = True) -> Tensor:
-    """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can."""
+    """Ask for a gradient (or no longer), in place. Only leaves of floating dtype can.
+
+    >>> tn.tensor([1.0, 2.0]).requires_grad_()
+    Tensor([1., 2.], requires_grad=True)
+    >>> tn.tensor([1, 2]).requires_grad_()
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.GradientError: requires_grad_: only floating-point Tensors have gradients, this...
+    """
     if flag and self.dtype.kind != "f":
         raise GradientError(
             f"requires_grad_: only floating-point Tensors have gradients, this one is {self.dtype}; "
@@ -136,6 +146,12 @@ def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Cal
     """Call ``hook(gradient)`` when the gradient of this Tensor is complete; what it returns (if not None) replaces it.
 
     Returns a function that removes the hook.
+
+    >>> x = tn.tensor([1.0, 2.0], requires_grad=True)
+    >>> remove = x.register_hook(lambda gradient: gradient * 10.0)
+    >>> x.sum().backward()
+    >>> x.grad
+    Tensor([10., 10.])
     """
     if not callable(hook):
         raise DTypeError(f"register_hook: hook is {hook!r}, expected a function of the gradient")
@@ -146,12 +162,25 @@ def _register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Cal
 
 
 def _retain_grad(self: Tensor) -> None:
-    """Keep ``grad`` of this Tensor in backward although it is not a leaf."""
+    """Keep ``grad`` of this Tensor in backward although it is not a leaf.
+
+    >>> x = tn.tensor(3.0, requires_grad=True)
+    >>> y = x * x
+    >>> y.retain_grad()
+    >>> (5.0 * y).backward()
+    >>> y.grad, x.grad
+    (Tensor(5.), Tensor(30.))
+    """
     _extra_of(self, "retain_grad").owner = weakref.ref(self)
 
 
 def _detach(self: Tensor) -> Tensor:
-    """The same memory, off the tape: no gradient flows through."""
+    """The same memory, off the tape: no gradient flows through.
+
+    >>> x = tn.tensor(3.0, requires_grad=True)
+    >>> tn.grad(x * x.detach(), x)
+    Tensor(3.)
+    """
     return wrap(self.data)
 
 

@@ -71,8 +71,8 @@ def explain_call(op: Op, error: Exception, operands: tuple[Any, ...], static: tu
     arguments = {
         name: value for name, value in zip(op.operands, operands) if value is not None or not _allows_none(op, name)
     }
-    others = [p for p in op.parameters if p.name not in op.operands]
-    arguments |= {p.name: value for p, value in zip(others, static) if value is not p.default}
+    defaults = {p.name: p.default for p in op.parameters}
+    arguments |= {name: value for name, value in zip(op.static, static) if value is not defaults[name]}
     return explain(op.name.strip("_"), error, arguments)
 
 
@@ -85,6 +85,7 @@ def many(
     saved: Any,
     call: Any,
     now: Mode,
+    static: tuple[Any, ...] = (),
     always: bool = False,
 ) -> tuple[Tensor, ...]:
     """The Tensors of an op with several values. Each has a part node below the op's own, which gathers their
@@ -96,7 +97,7 @@ def many(
     if now.record and (always or (op.differentiable and any(parent is not None for parent in parents))):
         node = make_node(op, parents, derivatives, saved, values, call)
     if now.observed:
-        observe(op, operands, values, node, now)
+        observe(op, operands, values, node, now, static)
     return tuple(wrap(v) for v in values) if node is None else tensors_of(node, values)
 
 
@@ -123,7 +124,7 @@ def {name}({signature}):
     if type(value) is not ndarray:
         if type(value) is tuple:
 {check_many}
-            return many(OP, ({operands},), value, {derivatives}, ({nodes},), {saved_many}, {call}, now)
+            return many(OP, ({operands},), value, {derivatives}, ({nodes},), {saved_many}, {call}, now, ({static}))
         if type(value) not in DEVICES:
             value = asarray(value)
     result = new(Tensor)
@@ -156,18 +157,18 @@ _SETTLE = """        if value.dtype is FLOAT64:
 
 _UNRECORDED = """    result.node = None
     if now.observed:
-        observe(OP, ({operands},), value, None, now)"""
+        OBSERVE(OP, ({operands},), value, None, now, ({static}))"""
 
 _RECORD = """    if now is SILENT or ({no_nodes}):
         result.node = None
         if writes.joined:
             check_joined(({pairs},), "{op_name}", value, now.record)
         if now.observed:
-            observe(OP, ({operands},), value, None, now)
+            OBSERVE(OP, ({operands},), value, None, now, ({static}))
         return result
     if not now.record:
         result.node = None
-        observe(OP, ({operands},), value, None, now)
+        OBSERVE(OP, ({operands},), value, None, now, ({static}))
         return result
 {checks}
     node = new(Node)
@@ -182,7 +183,7 @@ _RECORD = """    if now is SILENT or ({no_nodes}):
     node.extra = None
     result.node = node
     if now.observed:
-        observe(OP, ({operands},), value, node, now)"""
+        OBSERVE(OP, ({operands},), value, node, now, ({static}))"""
 
 
 def _source(op: Op) -> str:
@@ -193,7 +194,7 @@ def _source(op: Op) -> str:
     accept = [_ACCEPT.format(p=p, numbers=numbers.format(p=p)) for p in names]
     if op.floating:
         accept += [_FLOATING.format(p=p) for p in names]
-    static = "".join(f"{p.name}, " for p in op.parameters if p.name not in names)
+    static = "".join(f"{name}, " for name in op.static)
     fields: dict[str, str] = {
         "name": op.function.__name__, "op_name": op.name, "signature": _signature(op), "arguments": arguments,
         "static": static,
@@ -256,7 +257,7 @@ def wrapper(record: Op) -> Callable[..., Any]:
         "function": record.function, "OP": record, "Tensor": Tensor, "Node": Node, "new": new, "RAW": RAW,
         "SILENT": SILENT,
         "NUMBERS": NUMBERS, "CHARS": DTYPE_CHARS, "DEVICES": DEVICES, "FLOAT64": float64, "ndarray": np.ndarray,
-        "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "observe": observe,
+        "asarray": np.asarray, "get_mode": mode.get, "writes": writes, "clock": clock, "OBSERVE": observe,
         "accept": accept,
         "settle": settle, "check_history": check_history, "check_joined": check_joined, "explain_call": explain_call,
         "ERRORS": ERRORS, "many": many, "as_floating": as_floating,
@@ -287,6 +288,11 @@ def _write_wrapper(record: Op, scope: dict[str, Any]) -> Callable[..., Any]:
 def sequence_wrapper(record: Op) -> Callable[..., Any]:
     """The wrapper of an op over any number of arrays (``arrays: Arrays``, its only operand), such as concat."""
 
+    def given(static: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        bound = record.signature.bind((), *static, **options)
+        bound.apply_defaults()
+        return tuple(bound.arguments[name] for name in record.static)
+
     def call(arrays: Sequence[Any], *static: Any, **options: Any) -> Any:
         if isinstance(arrays, Tensor) or type(arrays) in DEVICES or not isinstance(arrays, list | tuple):
             raise DTypeError(
@@ -298,8 +304,8 @@ def sequence_wrapper(record: Op) -> Callable[..., Any]:
         try:
             value, derivative = record.function(plain, *static, **options)
         except ERRORS as error:
-            given = record.signature.bind_partial(plain, *static, **options).arguments
-            raise explain(record.name, error, given) from error
+            arguments = record.signature.bind_partial(plain, *static, **options).arguments
+            raise explain(record.name, error, arguments) from error
         if now is RAW:
             return value
         pairs = list(zip(plain, nodes))
@@ -310,14 +316,14 @@ def sequence_wrapper(record: Op) -> Callable[..., Any]:
                 if parent is not None and parent.stamp < writes.last:
                     check_history(parent, array, record.name)
         if type(value) is tuple:
-            return many(record, tuple(plain), value, derivative, nodes, (), None, now)
+            return many(record, tuple(plain), value, derivative, nodes, (), None, now, given(static, options))
         node = (
             make_node(record, nodes, derivative, (), value)
             if now.record and any(n is not None for n in nodes)
             else None
         )
         if now.observed:
-            observe(record, tuple(plain), value, node, now)
+            observe(record, tuple(plain), value, node, now, given(static, options))
         return wrap(value, node)
 
     return call

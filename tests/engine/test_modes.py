@@ -271,3 +271,18 @@ def test_watcher_inside_anomaly_detection():
         with pytest.raises(GradientError, match="inf in the value of log"):
             tn.log(tn.tensor([0.0]))
     assert seen == ["multiply", "log"]
+
+
+def test_watchers_are_told_the_other_arguments_when_they_ask():
+    seen = []
+    x = leaf(1.0, 2.0)
+    with watch(lambda op, operands, value, static: seen.append(dict(zip(op.static, static))), static=True):
+        tn.sum(x, keepdims=True)
+        with tn.no_grad():
+            tn.reshape(x, (2, 1))
+        tn.concat([x, x])
+        tn.argmax(x, 0)
+        tn.batch_norm(tn.zeros((2, 1)), None, None, training=True)  # an op with an argument called observe
+    assert seen[:3] == [{"axis": None, "keepdims": True}, {"shape": (2, 1)}, {"axis": 0}]
+    assert seen[3] == {"axis": 0, "keepdims": False}
+    assert seen[4]["observe"] is None

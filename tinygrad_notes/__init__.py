@@ -9,13 +9,13 @@ Tensor([2., 4.])
 
 from __future__ import annotations
 
-from tinygrad_notes import lazy
+from tinygrad_notes import array_api, lazy
 from tinygrad_notes.autograd import backward, grad
 from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
 from tinygrad_notes.kernels import use_kernels
-from tinygrad_notes.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, watch
+from tinygrad_notes.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, shape_only, watch
 from tinygrad_notes.ops import *  # noqa: F403
 from tinygrad_notes.ops import __all__ as _ops
 from tinygrad_notes.ops.creation import tensor  # said again for type checkers: the function, not the module
@@ -55,6 +55,7 @@ __all__ = [
     "no_grad",
     "op",
     "set_rng_state",
+    "shape_only",
     "uint8",
     "use_kernels",
     "value_and_grad",
@@ -62,4 +63,4 @@ __all__ = [
     "watch",
 ]
 
-__getattr__ = lazy.exports(__name__, ("data", "nn", "optim", "study", "training", "notes", "cli"))
+__getattr__ = lazy.exports(__name__, ("data", "interop", "nn", "optim", "study", "training", "notes", "cli"))

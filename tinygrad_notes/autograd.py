@@ -416,6 +416,16 @@ def backward(
     ``gradient`` is the gradient of ``output`` itself (1 for a single element). The graph is freed on the way, unless
     ``retain_graph``; with ``create_graph`` the gradients are themselves on the tape, so that they have gradients.
     Raises GradientError when there is no graph, it was already freed, or a kept buffer was changed in place.
+
+    >>> x = tn.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = x * x
+    >>> y.backward([1.0, 10.0])  # the same as tn.backward(y, [1.0, 10.0])
+    >>> x.grad
+    Tensor([ 2., 40.])
+    >>> y.backward([1.0, 10.0])
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.GradientError: backward: this graph was already used and freed (at multiply); pa...
     """
     keep = create_graph if retain_graph is None else retain_graph
     seeds = _seeds([output], [gradient], create_graph, "backward")
@@ -439,6 +449,11 @@ def grad(
 
     ``gradients`` are those of the outputs (1 for single elements). A Tensor for one input, a list for a list. An input
     that no path reaches raises GradientError, or gives None with ``allow_unused``.
+
+    >>> x = tn.tensor(3.0, requires_grad=True)
+    >>> slope = tn.grad(x**3, x, create_graph=True)
+    >>> slope.item(), tn.grad(slope, x)
+    (27.0, Tensor(18.))
     """
     tops, leaves, single = _listed(outputs), _listed(inputs), type(inputs) is Tensor
     if gradients is None:

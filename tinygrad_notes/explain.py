@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import WITHOUT_MEMORY, DataError, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.tensor import Tensor
+from tinygrad_notes.tensor import Tensor, has_memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,13 +29,23 @@ FAILURES: tuple[type[Exception], ...] = ERRORS + OURS
 
 
 def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Exception:
-    """The error to raise for ``name``, called with ``arguments``: it begins with the name and says what came."""
+    """The error to raise for ``name``, called with ``arguments``: it begins with the name and says what came.
+
+    >>> from tinygrad_notes.explain import explain
+    >>> explain("add", ValueError("operands could not be broadcast together"), {"a": np.ones(3)})
+    ShapeError('add: operands could not be broadcast together (a [3] float64)')
+    """
     if isinstance(error, OURS):
-        return error if str(error).startswith((f"{name}:", f"{name}_")) else type(error)(f"{name}: {error}")
+        if str(error).startswith((f"{name}:", f"{name}_")):
+            return error
+        # an op for every number of axes, such as conv, speaks in the name of the function that was called, conv2d
+        return type(error)(f"{name}: {str(error).removeprefix(f'{name[:-2]}: ')}")
     given = {key: value.data if type(value) is Tensor else value for key, value in arguments.items()}
     text = ", ".join(f"{key} {describe(value)}" for key, value in given.items())
     if len(_devices(list(given.values()))) > 1:
         return DeviceError(f"{name}: operands are on different devices ({text}); move one with .to(device)")
+    if "read-only" in str(error) and any(type(value) in DEVICES and not has_memory(value) for value in given.values()):
+        return DeviceError(f"{name}: an operand {WITHOUT_MEMORY} ({text})")
     # NumPy's AxisError is an IndexError and a ValueError: a wrong axis is a matter of shapes
     kind = IndexError if type(error) is IndexError else next(
         ours for theirs, ours in KINDS.items() if theirs is not IndexError and isinstance(error, theirs)
@@ -52,7 +62,12 @@ def _devices(values: list[Any] | tuple[Any, ...]) -> set[str]:
 
 
 def describe(value: Any) -> str:
-    """A value in an error message: shape and dtype of an array, else its beginning."""
+    """A value in an error message: shape and dtype of an array, else its beginning.
+
+    >>> from tinygrad_notes.explain import describe
+    >>> describe(tn.zeros((2, 3))), describe([1, 2])
+    ('[2, 3] float32', '[1, 2]')
+    """
     if type(value) is Tensor:
         value = value.data
     if type(value) in DEVICES:
@@ -65,7 +80,17 @@ def describe(value: Any) -> str:
 
 
 def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function that is no op itself: what fails in it is told in its own name, as the ops do."""
+    """A public function that is no op itself: what fails in it is told in its own name, as the ops do.
+
+    >>> from tinygrad_notes.explain import named
+    >>> @named
+    ... def half(a):
+    ...     return a.reshape(2, -1)
+    >>> half(np.ones(3))
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.ShapeError: half: cannot reshape array of size 3 into shape ...
+    """
     name = function.__name__
 
     @functools.wraps(function)

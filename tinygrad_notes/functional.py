@@ -53,6 +53,9 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
     """A function that returns ``function(*arguments)`` and its gradients for the arguments ``argnums``.
 
     ``function`` returns one single-element Tensor. One gradient for an int, a tuple for a sequence.
+
+    >>> tn.value_and_grad(lambda w, b: w * 3.0 + b, argnums=(0, 1))(2.0, 5.0)
+    (Tensor(11.), (Tensor(3.), Tensor(1.)))
     """
     single = isinstance(argnums, int)
     positions = (argnums,) if isinstance(argnums, int) else tuple(argnums)
@@ -76,7 +79,12 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
 
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Tensor, ...]]]:
-    """``function(*primals)``, and the function that pulls a gradient of the value back to the primals: g -> gᵀJ."""
+    """``function(*primals)``, and the function that pulls a gradient of the value back to the primals: g -> gᵀJ.
+
+    >>> value, pullback = tn.vjp(lambda x: x * x, [1.0, 2.0, 3.0])
+    >>> value, pullback([1.0, 0.0, 10.0])
+    (Tensor([1., 4., 9.]), (Tensor([ 2.,  0., 60.]),))
+    """
     xs = [_fresh(x, "vjp") for x in primals]
     with enable_grad():
         value = function(*xs)
@@ -100,6 +108,9 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     """``function(*primals)`` and its directional derivative Jt along ``tangents``.
 
     Two vjps: gᵀJ is linear in g, and its own vjp for g, at t, is Jt.
+
+    >>> tn.jvp(lambda x: x * x, [[1.0, 2.0, 3.0]], [[1.0, 0.0, 10.0]])
+    (Tensor([1., 4., 9.]), Tensor([ 2.,  0., 60.]))
     """
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, list | tuple):
@@ -137,7 +148,11 @@ def _direction(v: Any, x: Tensor, name: str) -> Tensor:
 
 
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
-    """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v."""
+    """The product Hv of the Hessian of ``function`` at ``x`` with ``v``, without forming H: the gradient of ∇f·v.
+
+    >>> tn.hvp(lambda x: (x**3).sum(), [1.0, 2.0], [1.0, 10.0])
+    Tensor([  6., 120.])
+    """
     leaf = _fresh(x, "hvp")
     direction = _direction(v, leaf, "hvp")
     if direction.shape != leaf.shape:
@@ -149,7 +164,12 @@ def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = False) -> Tensor:
-    """d y[i] / d x[j] for every i and j, of shape ``y.shape + x.shape``: one vjp per element of the value."""
+    """d y[i] / d x[j] for every i and j, of shape ``y.shape + x.shape``: one vjp per element of the value.
+
+    >>> tn.jacobian(lambda x: tn.cumsum(x * x), [1.0, 2.0])
+    Tensor([[2., 0.],
+            [2., 4.]])
+    """
     leaf = x if create_graph else _fresh(x, "jacobian")
     with enable_grad():
         y = function(leaf)
@@ -169,7 +189,12 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any, create_graph: bool = 
 
 
 def hessian(function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    """d² f / d x[i] d x[j] of a function with a single-element value, of shape ``x.shape + x.shape``."""
+    """d² f / d x[i] d x[j] of a function with a single-element value, of shape ``x.shape + x.shape``.
+
+    >>> tn.hessian(lambda x: x[0] * x[1] ** 2, [3.0, 5.0])
+    Tensor([[ 0., 10.],
+            [10.,  6.]])
+    """
     return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x, "hessian")).detach()
 
 
@@ -179,6 +204,12 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     Memory for time: of a chain of n blocks, each under checkpoint, only the ends of the blocks are kept (Chen et al.
     2016, arXiv:1604.06174). Parameters that ``function`` captures get their gradients too, and random ops see the
     same random numbers again.
+
+    >>> x = tn.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = tn.checkpoint(lambda x: tn.exp(x * 0.0) * x, x)
+    >>> y.sum().backward()
+    >>> x.grad
+    Tensor([1., 1.])
     """
     if not callable(function):
         raise DTypeError(f"checkpoint: function is {describe(function)}, expected something to call")

@@ -24,12 +24,22 @@ class _Lazy(ModuleType):
 
 
 def module(name: str) -> Any:
-    """A stand-in for the module ``name`` that imports it when something of it is first used."""
+    """A stand-in for the module ``name`` that imports it when something of it is first used.
+
+    >>> from tinygrad_notes import lazy
+    >>> lazy.module("json").dumps([1, 2])
+    '[1, 2]'
+    """
     return _Lazy(name)
 
 
 def load(name: str) -> ModuleType:
-    """Import ``name`` now. A missing optional package raises ImportError with the command that installs it."""
+    """Import ``name`` now. A missing optional package raises ImportError with the command that installs it.
+
+    >>> from tinygrad_notes import lazy
+    >>> lazy.load("json").__name__
+    'json'
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

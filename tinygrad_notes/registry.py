@@ -25,6 +25,14 @@ def op(
     The function returns its value and, beside it, one derivative per operand (parameters annotated ``Array``), or one
     function that returns the tuple of all of them. A derivative receives ``g``, the gradient of the value, and by name
     what it keeps: operands, or ``y`` for the value. See CONTRIBUTING.md, "An op".
+
+    >>> @tn.op(elementwise=True)
+    ... def cube(a: tn.Array):
+    ...     return a**3, lambda g, a: g * (3.0 * a**2)
+    >>> tn.value_and_grad(cube)(2.0)
+    (Tensor(8.), Tensor(12.))
+    >>> cube.op.keeps
+    [('a',)]
     """
     if function is None:
         return lambda f: op(f, composite=composite, elementwise=elementwise, floating=floating)

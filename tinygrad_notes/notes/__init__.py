@@ -19,7 +19,11 @@ class UnknownNoteError(LookupError):
 
 
 def slugs(family: str | None = None) -> list[str]:
-    """The slugs of all notes, or of one family's, in order. Nothing is imported for it."""
+    """The slugs of all notes, or of one family's, in order. Nothing is imported for it.
+
+    >>> "lenet" in tn.notes.slugs(), "lenet" in tn.notes.slugs("cnn")
+    (True, True)
+    """
     found = _files()
     if family is not None and family not in families():
         raise UnknownNoteError(f"there is no family {family!r}{_nearest(family, families())}")
@@ -27,12 +31,21 @@ def slugs(family: str | None = None) -> list[str]:
 
 
 def families() -> list[str]:
-    """The names of the families, in order."""
+    """The names of the families, in order.
+
+    >>> "cnn" in tn.notes.families()
+    True
+    """
     return sorted({path.parent.name for path in _files().values()})
 
 
 def get(slug: str) -> Note:
-    """The note of that slug. UnknownNoteError, with the nearest slug, when there is none."""
+    """The note of that slug. UnknownNoteError, with the nearest slug, when there is none.
+
+    >>> note = tn.notes.get("lenet")
+    >>> note.slug, note.family
+    ('lenet', 'cnn')
+    """
     found = _files()
     if slug not in found:
         raise UnknownNoteError(f"there is no note {slug!r}{_nearest(slug, list(found))}")

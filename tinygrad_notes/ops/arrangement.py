@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import count, one_of
-from tinygrad_notes.ops.elementwise import clone
+from tinygrad_notes.ops.arithmetic import clone
 from tinygrad_notes.ops.indexing import getitem_
 from tinygrad_notes.ops.shape import broadcast_to, expand_dims, flip, operand, reshape, single_axis, swapaxes
 from tinygrad_notes.registry import Array, op
@@ -22,6 +22,10 @@ def tile(a, repetitions):
 
     The shorter of ``repetitions`` and the shape is filled up with ones in front. An element gets the gradients of its
     copies.
+
+    >>> tn.tile([1, 2], 2), tn.tile([1, 2], (2, 1))
+    (Tensor([1, 2, 1, 2]), Tensor([[1, 2],
+            [1, 2]]))
     """
     a = operand(a)
     counts = tuple(repetitions) if isinstance(repetitions, list | tuple) else (repetitions,)
@@ -41,6 +45,11 @@ def repeat(a, repeats, axis=None):
 
     (PyTorch calls this repeat_interleave, and its Tensor.repeat is tile.) ``repeats``: an int, or one for each index
     of ``axis``. An element gets the gradients of its copies.
+
+    >>> tn.repeat([1, 2], 2), tn.repeat([1, 2], [3, 1])
+    (Tensor([1, 1, 2, 2]), Tensor([1, 1, 1, 2]))
+    >>> tn.value_and_grad(lambda a: tn.repeat(a, 3).sum())([1.0, 2.0])[1]
+    Tensor([3., 3.])
     """
     a = operand(a)
     if axis is None:
@@ -70,6 +79,11 @@ def meshgrid(*arrays, indexing="xy"):
 
     ``indexing="ij"``: shape (n₁, n₂, ...); ``"xy"``, as NumPy's: the first two exchanged, (n₂, n₁, ...). The arrays
     have one axis, or none.
+
+    >>> x, y = tn.meshgrid([1, 2, 3], [10, 20])
+    >>> x + y
+    Tensor([[11, 12, 13],
+            [21, 22, 23]])
     """
     one_of(indexing, "indexing", ("xy", "ij"))
     lines = [operand(a) for a in arrays]
@@ -90,7 +104,12 @@ def meshgrid(*arrays, indexing="xy"):
 
 @named
 def rot90(a, k=1, axes=(0, 1)):
-    """``a`` turned ``k`` times by 90° in the plane of two ``axes``, from the first towards the second."""
+    """``a`` turned ``k`` times by 90° in the plane of two ``axes``, from the first towards the second.
+
+    >>> tn.rot90([[1, 2], [3, 4]])
+    Tensor([[2, 4],
+            [1, 3]])
+    """
     a = operand(a)
     n = len(a.shape)
     try:
@@ -139,6 +158,12 @@ def sliding_window_view(a, window_shape, axis=None):
     NumPy's function of that name, but the values are a copy, window times the memory, and gradients flow: an element
     gets the sum over the windows it lies in. ``axis=None``: a size for every axis. A window larger than its axis raises
     ShapeError.
+
+    >>> tn.sliding_window_view([1, 2, 3, 4], 3)
+    Tensor([[1, 2, 3],
+            [2, 3, 4]])
+    >>> tn.value_and_grad(lambda a: tn.sliding_window_view(a, 3).sum())([1.0, 2.0, 3.0, 4.0])[1]
+    Tensor([1., 2., 2., 1.])
     """
     a = operand(a)
     n = len(a.shape)

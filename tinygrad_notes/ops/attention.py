@@ -11,7 +11,8 @@ from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.generator import draw_seed
 from tinygrad_notes.ops.arguments import number, probability
-from tinygrad_notes.ops.elementwise import exp, where
+from tinygrad_notes.ops.comparison import where
+from tinygrad_notes.ops.exponential import exp
 from tinygrad_notes.ops.linalg import matmul
 from tinygrad_notes.ops.reduction import logsumexp, sum
 from tinygrad_notes.ops.shape import broadcast_to, operand, reshape, swapaxes
@@ -76,6 +77,14 @@ def scaled_dot_product_attention(
     added to the scores. ``is_causal``: query i attends to keys 0 to i; not together with a mask. ``scale``: None for
     1/√E. ``dropout_p`` drops probabilities, at every call (there is no training flag). A query that may attend to
     nothing gets 0, and so do its gradients.
+
+    >>> q, k, v = tn.ones((2, 4)), tn.ones((3, 4)), tn.tensor([[0.0], [3.0], [6.0]])
+    >>> tn.scaled_dot_product_attention(q, k, v).round(4)
+    Tensor([[3.],
+            [3.]])
+    >>> tn.scaled_dot_product_attention(q, k, v, is_causal=True).round(4)
+    Tensor([[0. ],
+            [1.5]])
     """
     query, key, value = map(operand, (query, key, value))
     heads, key_heads = _leading_axes(query, key, value, enable_gqa)

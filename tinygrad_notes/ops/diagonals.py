@@ -18,7 +18,12 @@ LEAST = -(2**31)  # diagonals below the main one have negative numbers
 
 @op
 def tril(a: Array, k=0):
-    """The last two axes' lower triangle: what is above the ``k``-th diagonal becomes 0, and gets no gradient."""
+    """The last two axes' lower triangle: what is above the ``k``-th diagonal becomes 0, and gets no gradient.
+
+    >>> tn.tril([[1, 2], [3, 4]])
+    Tensor([[1, 0],
+            [3, 4]])
+    """
     _check_matrices(a)
     k = count(k, "k", LEAST)
     return np.tril(a, k), lambda g: tril(g, k)
@@ -26,7 +31,12 @@ def tril(a: Array, k=0):
 
 @op
 def triu(a: Array, k=0):
-    """The last two axes' upper triangle: what is below the ``k``-th diagonal becomes 0, and gets no gradient."""
+    """The last two axes' upper triangle: what is below the ``k``-th diagonal becomes 0, and gets no gradient.
+
+    >>> tn.triu([[1, 2], [3, 4]], k=1)
+    Tensor([[0, 2],
+            [0, 0]])
+    """
     _check_matrices(a)
     k = count(k, "k", LEAST)
     return np.triu(a, k), lambda g: triu(g, k)
@@ -58,6 +68,11 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
     """The elements a[..., i, i + ``offset``] of two axes, as the last axis of the result; a copy.
 
     NumPy's and PyTorch's default axes are the first two; ``axis1=-2, axis2=-1`` for the matrices of a batch.
+
+    >>> tn.diagonal([[1, 2], [3, 4]])
+    Tensor([1, 4])
+    >>> tn.diagonal(np.zeros((8, 3, 5)), axis1=-2, axis2=-1).shape
+    (8, 3)
     """
     a, offset = operand(a), count(offset, "offset", LEAST)
     n = len(a.shape)
@@ -71,7 +86,14 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
 
 @named
 def diag(a, k=0):
-    """The ``k``-th diagonal of a matrix; of a 1-D ``a`` the square matrix with ``a`` there and zeros elsewhere."""
+    """The ``k``-th diagonal of a matrix; of a 1-D ``a`` the square matrix with ``a`` there and zeros elsewhere.
+
+    >>> tn.diag([1, 2])
+    Tensor([[1, 0],
+            [0, 2]])
+    >>> tn.diag([[1, 2], [3, 4]], k=1)
+    Tensor([2])
+    """
     a, k = operand(a), count(k, "k", LEAST)
     if len(a.shape) == 2:
         return _diagonal(a, k, 0, 1)
@@ -83,5 +105,10 @@ def diag(a, k=0):
 
 @named
 def trace(a, offset=0, axis1=0, axis2=1):
-    """Σ a[..., i, i + ``offset``] of two axes: the sum of :func:`diagonal`."""
+    """Σ a[..., i, i + ``offset``] of two axes: the sum of :func:`diagonal`.
+
+    >>> tn.value_and_grad(tn.trace)([[1.0, 2.0], [3.0, 4.0]])
+    (Tensor(5.), Tensor([[1., 0.],
+            [0., 1.]]))
+    """
     return sum(diagonal(a, offset, axis1, axis2), -1)

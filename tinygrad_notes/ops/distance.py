@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import at_least, number
-from tinygrad_notes.ops.elementwise import maximum
+from tinygrad_notes.ops.comparison import maximum
 from tinygrad_notes.ops.reduction import norm, sum
 from tinygrad_notes.ops.shape import expand_dims, operand
 
@@ -15,6 +15,10 @@ def normalize(a, p=2.0, axis=1, eps=1e-12):
     """a / max(‖a‖_p, ``eps``) over ``axis`` (an int or a tuple): vectors of length 1. PyTorch's defaults.
 
     A vector of zeros stays one, with the gradient g / eps.
+
+    >>> tn.normalize([[3.0, 4.0], [0.0, 0.0]])
+    Tensor([[0.6, 0.8],
+            [0. , 0. ]])
     """
     a = operand(a)
     return a / maximum(norm(a, number(p, "p"), axis, True), at_least(eps, "eps", 0))
@@ -25,6 +29,9 @@ def cosine_similarity(a, b, axis=1, eps=1e-8):
     """a·b / (max(‖a‖, ``eps``) max(‖b‖, ``eps``)) over ``axis``: the cosine of the angle. PyTorch's defaults.
 
     The operands broadcast. Beside a vector of zeros it is 0.
+
+    >>> tn.cosine_similarity([[1.0, 0.0], [1.0, 1.0]], [[0.0, 2.0], [3.0, 3.0]]).round(4)
+    Tensor([0., 1.])
     """
     a, b, eps = operand(a), operand(b), at_least(eps, "eps", 0)
     lengths = maximum(norm(a, 2, axis, True), eps), maximum(norm(b, 2, axis, True), eps)
@@ -37,6 +44,13 @@ def cdist(a, b, p=2.0):
 
     Computed from the differences, exact where the points are close, in memory n m d. The gradient between equal points
     is 0. Leading axes broadcast.
+
+    >>> tn.cdist([[0.0, 0.0], [3.0, 0.0]], [[0.0, 4.0]])
+    Tensor([[4.],
+            [5.]])
+    >>> tn.cdist([[0.0, 0.0], [3.0, 0.0]], [[0.0, 4.0]], p=1)
+    Tensor([[4.],
+            [7.]])
     """
     a, b = operand(a), operand(b)
     if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-1]:

@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_notes.errors import DTypeError, ShapeError
-from tinygrad_notes.ops.elementwise import (
-    add,
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
-    divide,
-    floor_divide,
-    multiply,
-    pow,
-    remainder,
-    subtract,
-)
+from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, ShapeError
+from tinygrad_notes.ops.arithmetic import add, divide, floor_divide, multiply, pow, remainder, subtract
+from tinygrad_notes.ops.comparison import bitwise_and, bitwise_or, bitwise_xor
 from tinygrad_notes.ops.indexing import refuse_leaf
 from tinygrad_notes.tape import adopt
-from tinygrad_notes.tensor import Tensor, wrap
+from tinygrad_notes.tensor import Tensor, has_memory, wrap
 from tinygrad_notes.writes import check_operand, mark_written, owner_of
 
 
@@ -46,6 +36,8 @@ def _writing(op: Any, name: str) -> Callable[[Tensor, Any], Tensor]:
         try:
             self.data[...] = result.data
         except ValueError as error:
+            if not has_memory(self.data):
+                raise DeviceError(f"{name}: this Tensor {WITHOUT_MEMORY}") from error
             raise ShapeError(
                 f"{name}: {error}; a Tensor made by broadcast_to has no memory of its own, write to its clone()"
             ) from error

@@ -10,7 +10,7 @@ from tinygrad_notes.explain import named
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import mode
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.ops.elementwise import where
+from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tape import adopt
@@ -54,7 +54,15 @@ def getitem_(a: Array, index):
 
 
 def getitem(a, index):
-    """``a[index]``; Tensors of integers or booleans may stand in the index."""
+    """``a[index]``; Tensors of integers or booleans may stand in the index.
+
+    >>> x = tn.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> tn.getitem(x, (0, 1)), x[:, 0].sum()
+    (Tensor(2., op=getitem), Tensor(4., op=sum))
+    >>> tn.grad(x[[0, 0, 1]].sum(), x)
+    Tensor([[2., 2.],
+            [1., 1.]])
+    """
     try:
         index = plain_index(index)
     except (ShapeError, DTypeError) as error:
@@ -77,7 +85,11 @@ def scatter_add_(values: Array, index, shape):
 
 @named
 def scatter_add(values, index, shape):
-    """Zeros of ``shape`` with ``values`` added at ``index`` (as in ``x[index] += values``); repeated indices add up."""
+    """Zeros of ``shape`` with ``values`` added at ``index`` (as in ``x[index] += values``); repeated indices add up.
+
+    >>> tn.scatter_add([1.0, 2.0, 5.0], [0, 0, 2], 4)
+    Tensor([3., 0., 5., 0.])
+    """
     return scatter_add_(values, plain_index(index), shape)
 
 
@@ -116,6 +128,13 @@ def setitem(self, index, value):
     """``x[index] = value``, in place and differentiable for both sides.
 
     A value is rounded to x's floating dtype, but floats are not written into integers, nor numbers into booleans.
+
+    >>> x, v = tn.zeros(3), tn.tensor(5.0, requires_grad=True)
+    >>> x[1] = 2.0 * v
+    >>> x
+    Tensor([ 0., 10.,  0.], op=setitem)
+    >>> tn.grad(x.sum(), v)
+    Tensor(2.)
     """
     refuse_leaf(self, "setitem")
     try:
@@ -201,6 +220,11 @@ def take_along_axis(a, indices, axis):
 
     ``indices`` has as many axes as ``a`` and its sizes beside ``axis`` broadcast against it. Repeated ones add up in
     the gradient.
+
+    >>> x = tn.tensor([[3, 1, 2], [4, 6, 5]])
+    >>> tn.take_along_axis(x, tn.argsort(x), axis=1)
+    Tensor([[1, 2, 3],
+            [4, 5, 6]])
     """
     indices = _integers(indices, "take_along_axis")
     shape = tuple(as_shape(a))
@@ -221,7 +245,12 @@ def take_along_axis(a, indices, axis):
 
 @named
 def one_hot(indices, num_classes=None, dtype=float32):
-    """1 at each index and 0 elsewhere, on a new last axis of size ``num_classes`` (None: the largest index + 1)."""
+    """1 at each index and 0 elsewhere, on a new last axis of size ``num_classes`` (None: the largest index + 1).
+
+    >>> tn.one_hot([2, 0], 3)
+    Tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    """
     indices, dtype = _integers(indices, "one_hot"), as_dtype(dtype)
     if num_classes is None:
         num_classes = max(int(indices.max()) + 1, 0) if indices.size else 0
@@ -261,6 +290,14 @@ def embedding(indices, weight, padding_idx=None):
     """Rows of ``weight`` (count, size) at the integer ``indices`` (...): result (..., size).
 
     The row ``padding_idx`` gets no gradient. A row used more than once collects all gradients, in a fixed order.
+
+    >>> weight = tn.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+    >>> y = tn.embedding([2, 0, 2], weight)
+    >>> y.sum().backward()
+    >>> weight.grad
+    Tensor([[1., 1.],
+            [0., 0.],
+            [2., 2.]])
     """
     indices = _integers(indices, "embedding")
     shape = as_shape(weight)

@@ -20,7 +20,15 @@ from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
 def matmul(a: Array, b: Array):
     """The matrix product, NumPy's rules: leading axes broadcast; a 1-D operand gains an axis that the result loses.
 
-    Y = AB: dA = dY Bᵀ, dB = Aᵀ dY.
+    (..., n, k) by (..., k, m) to (..., n, m), else ShapeError. Y = AB: dA = dY Bᵀ, dB = Aᵀ dY.
+
+    >>> tn.matmul([[1, 2], [3, 4]], [1, 1])
+    Tensor([3, 7])
+    >>> a, b = tn.tensor([[1.0, 2.0]], requires_grad=True), tn.tensor([[3.0], [4.0]])
+    >>> tn.grad(a @ b, a)
+    Tensor([[3., 4.]])
+    >>> tn.matmul(np.zeros((5, 2, 3)), np.zeros((3, 4))).shape
+    (5, 2, 4)
     """
     if a.dtype is not b.dtype and "f" in (a.dtype.kind, b.dtype.kind):
         a, b = as_floating(a, b)
@@ -67,6 +75,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None):
     """x Wᵀ + b: x (..., in), weight (out, in), bias (out) or None; result (..., out). PyTorch's layout.
 
     dx = g W, dW = gᵀx summed over the leading axes, db = Σ g.
+
+    >>> tn.linear([[1.0, 2.0]], weight=[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], bias=[0.0, 0.0, 10.0])
+    Tensor([[ 1.,  2., 13.]])
     """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
@@ -94,6 +105,14 @@ def einsum(subscripts, *operands):
     NumPy's and PyTorch's rules: letters that the output lacks are summed; without ``->`` it has the letters that stand
     once, in alphabetical order; a letter twice in one term takes the diagonal; ``...`` stands for axes that
     broadcast. Operands are joined from left to right, each pair by one batched product of matrices.
+
+    >>> tn.einsum("ij,jk->ik", [[1, 2], [3, 4]], [[1, 0], [0, 10]])
+    Tensor([[ 1, 20],
+            [ 3, 40]])
+    >>> tn.einsum("ii", [[1, 2], [3, 4]])
+    Tensor(5)
+    >>> tn.einsum("...ij,...kj->...ik", np.ones((8, 2, 5)), np.ones((8, 3, 5))).shape
+    (8, 2, 3)
     """
     if not isinstance(subscripts, str):
         raise DTypeError(f"einsum: subscripts is {describe(subscripts)}, expected a string such as 'ij,jk->ik'")

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_notes.errors import GradientError, ShapeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.diagonals import tril
-from tinygrad_notes.ops.elementwise import where
 from tinygrad_notes.ops.linalg import matmul
 from tinygrad_notes.ops.reduction import sum
 from tinygrad_notes.ops.shape import expand_dims, operand, squeeze, swapaxes
@@ -23,7 +23,12 @@ from tinygrad_notes.tensor import Tensor, as_floating
 
 @named
 def outer(a, b):
-    """a[i] b[j] of two vectors: shape (n, m)."""
+    """a[i] b[j] of two vectors: shape (n, m).
+
+    >>> tn.outer([1, 2], [10, 20, 30])
+    Tensor([[10, 20, 30],
+            [20, 40, 60]])
+    """
     a, b = operand(a), operand(b)
     if len(a.shape) != 1 or len(b.shape) != 1:
         raise ShapeError(f"a has shape {tuple(a.shape)}, b {tuple(b.shape)}, expected (n,) and (m,)")
@@ -32,7 +37,11 @@ def outer(a, b):
 
 @named
 def bmm(a, b):
-    """The products of two batches of matrices, (batch, n, k) and (batch, k, m); nothing broadcasts (see matmul)."""
+    """The products of two batches of matrices, (batch, n, k) and (batch, k, m); nothing broadcasts (see matmul).
+
+    >>> tn.bmm(np.ones((8, 2, 5)), np.ones((8, 5, 3))).shape
+    (8, 2, 3)
+    """
     a, b = operand(a), operand(b)
     if len(a.shape) != 3 or len(b.shape) != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[1]:
         raise ShapeError(f"a has shape {tuple(a.shape)}, b {tuple(b.shape)}, expected (batch, n, k) and (batch, k, m)")
@@ -87,6 +96,11 @@ def solve(a, b):
     """The X with AX = B: a (..., n, n), b (..., n, k), or (n,) for one vector. Leading axes broadcast.
 
     dB = A⁻ᵀ dX, dA = -dB Xᵀ. A singular A raises ShapeError.
+
+    >>> a = [[2.0, 0.0], [1.0, 1.0]]
+    >>> x = tn.solve(a, [4.0, 5.0])
+    >>> x.round(4), tn.matmul(a, x).round(4)
+    (Tensor([2., 3.]), Tensor([4., 5.]))
     """
     b = operand(b)
     if len(b.shape) == 1:
@@ -96,7 +110,16 @@ def solve(a, b):
 
 @op
 def inv(a: Array):
-    """A⁻¹, a (..., n, n). dA = -A⁻ᵀ dY A⁻ᵀ. A singular A raises ShapeError; solve is faster and more exact than inv."""
+    """A⁻¹, a (..., n, n). dA = -A⁻ᵀ dY A⁻ᵀ. A singular A raises ShapeError; solve is faster and more exact than inv.
+
+    >>> tn.inv([[2.0, 1.0], [1.0, 1.0]]).round(4)
+    Tensor([[ 1., -1.],
+            [-1.,  2.]])
+    >>> tn.inv([[1.0, 1.0], [1.0, 1.0]])
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.ShapeError: inv: a is singular, so it has no inverse
+    """
     _check_square(a)
     return (
         _lapack(np.linalg.inv, as_floating(a), why="a is singular, so it has no inverse"),
@@ -120,6 +143,12 @@ def det(a: Array):
 
     Its derivative is the matrix of cofactors, det(A) A⁻ᵀ, which exists for a singular A too; the second derivative is
     computed through A⁻¹ and raises GradientError there.
+
+    >>> tn.det([[2.0, 1.0], [0.0, 4.0]]).round(4)
+    Tensor(8.)
+    >>> tn.value_and_grad(tn.det)([[1.0, 2.0], [2.0, 4.0]])[1].round(4)
+    Tensor([[ 4., -2.],
+            [-2.,  1.]])
     """
     _check_square(a)
     return np.linalg.det(as_floating(a)), lambda g, a: _column(g) * cofactors(a)
@@ -146,6 +175,10 @@ def slogdet(a: Array):
     """The sign of the determinant and the logarithm of its size, (sign, log|det A|), which cannot overflow.
 
     d log|det A| = A⁻ᵀ; the sign has no gradient. A singular A gives (0, -inf), and GradientError in backward.
+
+    >>> sign, size = tn.slogdet(np.eye(100) * 1e10)
+    >>> sign, size.round(2)
+    (Tensor(1., dtype=float64), Tensor(2302.59, dtype=float64))
     """
     _check_square(a)
     sign, size = np.linalg.slogdet(as_floating(a))
@@ -173,6 +206,10 @@ def cholesky(a: Array):
 
     Of an A that is not symmetric the symmetric part, (A + Aᵀ)/2, counts. dA = L⁻ᵀ Φ(Lᵀ dL) L⁻¹ made symmetric, Φ the
     lower triangle with half the diagonal (Murray 2016, arXiv:1602.07527).
+
+    >>> tn.cholesky([[4.0, 2.0], [2.0, 5.0]])
+    Tensor([[2., 0.],
+            [1., 2.]])
     """
     value = _lapack(np.linalg.cholesky, _symmetric_part(a), why="a is not positive definite")
     return value, lambda g, y: _cholesky_grad(g, y)
@@ -195,6 +232,11 @@ def eigh(a: Array):
     on which no result should depend. dA = V (dW + F∘(Vᵀ dV)) Vᵀ made symmetric, F[i,j] = 1 / (w[j] - w[i]), 0 on the
     diagonal (Giles 2008). Where eigenvalues are equal their vectors may be turned in their plane: a result that is not
     the same for all of them has no gradient, and raises GradientError, as every second derivative that passes there.
+
+    >>> a = tn.tensor([[2.0, 1.0], [1.0, 2.0]])
+    >>> values, vectors = tn.eigh(a)
+    >>> values.round(4), np.allclose(vectors * values @ vectors.T, a, atol=1e-5)
+    (Tensor([1., 3.]), True)
     """
     values, vectors = _lapack(np.linalg.eigh, _symmetric_part(a), why="the eigenvalues of a do not converge")
     return (values, vectors), lambda g, y: _eigh_grad(g, y)
@@ -275,6 +317,14 @@ def svd(a, full_matrices=True):
     GradientError where it does not exist: for vectors of equal singular values, of zero ones where their plane is not
     fixed, and for the columns of U and V that only ``full_matrices`` has. A singular value of 0 itself has the
     subgradient 0. Second derivatives raise it wherever singular values are equal, if the gradient varies there.
+
+    >>> a = tn.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+    >>> u, s, vh = tn.svd(a, full_matrices=False)
+    >>> s.round(4), u.shape, vh.shape, np.allclose(u * s @ vh, a, atol=1e-5)
+    (Tensor([4., 3.]), (3, 2), (2, 2), True)
+    >>> nuclear_grad = tn.value_and_grad(lambda a: tn.svd(a)[1].sum())(a)[1]
+    >>> np.allclose(nuclear_grad, u @ vh, atol=1e-5)
+    True
     """
     return svd_(a, bool(full_matrices))
 

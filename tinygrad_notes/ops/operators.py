@@ -11,10 +11,13 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, GradientError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops import (
+    activation,
+    arithmetic,
     arrangement,
+    comparison,
     counting,
     diagonals,
-    elementwise,
+    exponential,
     indexing,
     linalg,
     matrix,
@@ -38,29 +41,29 @@ def _reflected(op: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
 
 
 BINARY = {
-    "add": elementwise.add,
-    "sub": elementwise.subtract,
-    "mul": elementwise.multiply,
-    "truediv": elementwise.divide,
-    "floordiv": elementwise.floor_divide,
-    "mod": elementwise.remainder,
-    "pow": elementwise.pow,
+    "add": arithmetic.add,
+    "sub": arithmetic.subtract,
+    "mul": arithmetic.multiply,
+    "truediv": arithmetic.divide,
+    "floordiv": arithmetic.floor_divide,
+    "mod": arithmetic.remainder,
+    "pow": arithmetic.pow,
     "matmul": linalg.matmul,
-    "and": elementwise.bitwise_and,
-    "or": elementwise.bitwise_or,
-    "xor": elementwise.bitwise_xor,
+    "and": comparison.bitwise_and,
+    "or": comparison.bitwise_or,
+    "xor": comparison.bitwise_xor,
 }
 UNARY = {
-    "neg": elementwise.negative,
-    "pos": elementwise.positive,
-    "abs": elementwise.abs,
-    "invert": elementwise.bitwise_invert,
+    "neg": arithmetic.negative,
+    "pos": arithmetic.positive,
+    "abs": arithmetic.abs,
+    "invert": comparison.bitwise_invert,
 }
 COMPARISONS = {
-    "lt": elementwise.less,
-    "le": elementwise.less_equal,
-    "gt": elementwise.greater,
-    "ge": elementwise.greater_equal,
+    "lt": comparison.less,
+    "le": comparison.less_equal,
+    "gt": comparison.greater,
+    "ge": comparison.greater_equal,
 }
 
 for _name, _op in BINARY.items():
@@ -92,8 +95,8 @@ def _iterate(self: Tensor) -> Any:
 
 
 for _name, _op in {
-    "eq": _equality(elementwise.equal),
-    "ne": _equality(elementwise.not_equal),
+    "eq": _equality(comparison.equal),
+    "ne": _equality(comparison.not_equal),
     "getitem": indexing.getitem,
     "setitem": indexing.setitem,
     "iter": _iterate,
@@ -106,14 +109,14 @@ for _name, _op in {
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__.rstrip("_"): function
     for module, names in (
-        (elementwise, "abs astype clip clone cos erf exp expm1 gelu isfinite isinf isnan leaky_relu log log1p "
-                      "pow relu sigmoid sign silu sin "
-                      "softplus sqrt square tanh"),
+        (arithmetic, "abs astype clone pow reciprocal sign sqrt square"),
+        (comparison, "clip isfinite isinf isnan"),
+        (exponential, "erf exp exp2 expm1 log log10 log1p log2 logaddexp sigmoid tanh"),
+        (activation, "gelu leaky_relu relu silu softplus"),
         (reduction, "argmax argmin cumsum logsumexp max mean min norm std sum var"),
         (shape, "broadcast_to expand_dims flatten flip moveaxis roll split squeeze swapaxes unstack"),
         (linalg, "matmul"),
-        (trigonometry, "acos acosh asin asinh atan atan2 atanh cosh exp2 hypot log10 log2 logaddexp reciprocal sinh "
-                       "tan"),
+        (trigonometry, "acos acosh asin asinh atan atan2 atanh cos cosh hypot sin sinh tan"),
         (rounding, "ceil floor round trunc"),
         (products, "cumprod logcumsumexp prod"),
         (counting, "all any count_nonzero"),
@@ -135,29 +138,53 @@ def _sizes(given: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _reshape(self: Tensor, *shape_: Any) -> Tensor:
-    """The same elements in another shape: ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``."""
+    """The same elements in another shape: ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``.
+
+    >>> tn.arange(4).reshape(2, -1)
+    Tensor([[0, 1],
+            [2, 3]])
+    """
     return shape.reshape(self, _sizes(shape_))
 
 
 def _permute_dims(self: Tensor, *axes: Any) -> Tensor:
-    """The axes in the given order: ``t.permute_dims(1, 0)`` or ``t.permute_dims((1, 0))``."""
+    """The axes in the given order: ``t.permute_dims(1, 0)`` or ``t.permute_dims((1, 0))``.
+
+    >>> tn.zeros((2, 3, 4)).permute_dims(2, 0, 1).shape
+    (4, 2, 3)
+    """
     return shape.permute_dims(self, _sizes(axes))
 
 
 def _transpose(self: Tensor, *axes: Any) -> Tensor:
-    """The axes in the given order, or all reversed (NumPy's transpose; see swapaxes for two of them)."""
+    """The axes in the given order, or all reversed (NumPy's transpose; see swapaxes for two of them).
+
+    >>> tn.zeros((2, 3, 4)).transpose().shape
+    (4, 3, 2)
+    """
     return shape.transpose(self, _sizes(axes) or None)
 
 
 def _copy(self: Tensor) -> Tensor:
-    """A copy with memory of its own, on the tape (NumPy's name for clone)."""
-    return elementwise.clone(self)
+    """A copy with memory of its own, on the tape (NumPy's name for clone).
+
+    >>> x = tn.tensor([1.0, 2.0])
+    >>> y = x.copy()
+    >>> y[0] = 5.0
+    >>> x
+    Tensor([1., 2.])
+    """
+    return arithmetic.clone(self)
 
 
 def _to(self: Tensor, *targets: Any) -> Tensor:
     """On another device and/or in another dtype: ``t.to("cuda")``, ``t.to(tn.float64)``, ``t.to("cuda", tn.float32)``.
 
     The gradient flows back to this Tensor. Nothing to change gives the Tensor itself.
+
+    >>> x = tn.tensor([1.5], requires_grad=True)
+    >>> x.to(tn.float64), x.to("cpu") is x
+    (Tensor([1.5], dtype=float64, op=astype), True)
     """
     result = self
     for target in targets:
@@ -168,7 +195,7 @@ def _to(self: Tensor, *targets: Any) -> Tensor:
                 dtype = as_dtype(target)
             except DTypeError as error:
                 raise DTypeError(f"to: {target!r} is no device ('cpu' or 'cuda'), and as a dtype: {error}") from None
-            result = elementwise.astype(result, dtype) if dtype != result.dtype else result
+            result = arithmetic.astype(result, dtype) if dtype != result.dtype else result
     return result
 
 
@@ -184,12 +211,20 @@ def _transfer(tensor: Tensor, device: str) -> Tensor:
 
 
 def _swapped(self: Tensor) -> Tensor:
-    """The axes reversed."""
+    """The axes reversed.
+
+    >>> tn.zeros((2, 3)).T.shape
+    (3, 2)
+    """
     return shape.transpose(self)
 
 
 def _matrix_transposed(self: Tensor) -> Tensor:
-    """The last two axes exchanged."""
+    """The last two axes exchanged.
+
+    >>> tn.zeros((5, 2, 3)).mT.shape
+    (5, 3, 2)
+    """
     return shape.matrix_transpose(self)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.elementwise import astype, multiply
+from tinygrad_notes.ops.arithmetic import astype, multiply
+from tinygrad_notes.ops.exponential import logaddexp
 from tinygrad_notes.ops.reduction import kept_axes, sum
 from tinygrad_notes.ops.shape import concat, operand, permute_dims, reshape, single_axis
-from tinygrad_notes.ops.trigonometry import logaddexp
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tensor import float32, int64
 
@@ -49,6 +49,11 @@ def prod(a: Array, axis=None, keepdims=False):
     """Π a over ``axis`` (an int, a tuple, or None for all); 1 over nothing. Integers and booleans multiply to int64.
 
     Every factor gets g times the product of the others, which is right with zeros among them too, to every order.
+
+    >>> tn.prod([[1, 2], [3, 4]], axis=1)
+    Tensor([ 2, 12])
+    >>> tn.value_and_grad(tn.prod)([2.0, 0.0, 5.0])
+    (Tensor(0.), Tensor([ 0., 10.,  0.]))
     """
     axis = tuple(axis) if isinstance(axis, list) else axis
     dtype = None if a.dtype.kind == "f" else int64
@@ -96,6 +101,11 @@ def cumprod(a: Array, axis=None):
     """Running products along ``axis`` (None: of the flattened array). Integers multiply to int64.
 
     d/da[k] is the sum over i >= k of g[i] times the product of all a[j], j <= i, but a[k]: right with zeros too.
+
+    >>> tn.cumprod([1, 2, 3, 4])
+    Tensor([ 1,  2,  6, 24])
+    >>> tn.value_and_grad(lambda a: tn.cumprod(a).sum())([2.0, 0.0, 5.0])[1]
+    Tensor([ 1., 12.,  0.])
     """
     return (
         np.cumprod(a, axis=axis, dtype=None if a.dtype.kind == "f" else int64),
@@ -124,6 +134,9 @@ def logcumsumexp(a, axis):
     """log Σ eᵃ of the elements up to each one along ``axis``, without overflow. d: the softmax of each beginning.
 
     Integers become float32. Elements of -inf count as nothing.
+
+    >>> tn.logcumsumexp([1000.0, 1000.0, 1000.0], 0).round(3)
+    Tensor([1000.   , 1000.693, 1001.099])
     """
     a = operand(a)
     if len(a.shape) == 0:

@@ -12,8 +12,10 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
+from tinygrad_notes.ops.activation import relu
 from tinygrad_notes.ops.arguments import probability
-from tinygrad_notes.ops.elementwise import relu, sigmoid, tanh, where
+from tinygrad_notes.ops.comparison import where
+from tinygrad_notes.ops.exponential import sigmoid, tanh
 from tinygrad_notes.ops.linalg import linear
 from tinygrad_notes.ops.random import dropout as drop_out
 from tinygrad_notes.ops.shape import as_shape, concat, expand_dims, flip, operand, reshape, squeeze, stack, swapaxes
@@ -41,6 +43,11 @@ def rnn_scan(
 
     x (T, N, I), h0 (N, H); returns outputs (T, N, H) and h_n (N, H). ``lengths`` (N,), None for T: beyond its length a
     sequence has outputs 0 and keeps its state. ``reverse`` runs from the last valid step to the first.
+
+    >>> x, h0 = tn.ones((3, 1, 2)), tn.zeros((1, 1))
+    >>> outputs, h_n = tn.rnn_scan(x, h0, [[1.0, 1.0]], [[1.0]], nonlinearity="relu")
+    >>> outputs.flatten(), h_n
+    (Tensor([2., 4., 6.]), Tensor([[6.]]))
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ShapeError(f"nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
@@ -77,6 +84,11 @@ def lstm_scan(
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000. As :func:`rnn_scan`, with the cell c0
     (N, H) beside h0; returns outputs, h_n and c_n.
+
+    >>> x, h0, c0 = tn.ones((3, 1, 2)), tn.zeros((1, 5)), tn.zeros((1, 5))
+    >>> outputs, h_n, c_n = tn.lstm_scan(x, h0, c0, tn.zeros((20, 2)), tn.zeros((20, 5)))
+    >>> outputs.shape, h_n.shape, c_n.shape
+    ((3, 1, 5), (1, 5), (1, 5))
     """
     _check_scan(4, x, (h0, c0), weight_ih, weight_hh, bias_ih, bias_hh)
     lengths = _lengths_of(lengths, x)
@@ -114,6 +126,11 @@ def gru_scan(
 
     ``reset_after`` (PyTorch and cuDNN): n = tanh(W_in x + b_in + r (W_hn h + b_hn)). Without it (Cho et al. 2014,
     arXiv:1406.1078): n = tanh(W_in x + b_in + W_hn (r h) + b_hn). Shapes as :func:`rnn_scan`.
+
+    >>> x, h0 = tn.ones((3, 1, 2)), tn.ones((1, 5))
+    >>> outputs, h_n = tn.gru_scan(x, h0, tn.zeros((15, 2)), tn.zeros((15, 5)))
+    >>> outputs.shape, h_n
+    ((3, 1, 5), Tensor([[0.125, 0.125, 0.125, 0.125, 0.125]]))
     """
     _check_scan(3, x, (h0,), weight_ih, weight_hh, bias_ih, bias_hh)
     lengths = _lengths_of(lengths, x)
@@ -205,6 +222,11 @@ def rnn(
     D = 2 with ``bidirectional``, else 1. ``h0`` (D·layers, N, H), None for zeros. Output (T, N, D·H), laid out as x;
     h_n as h0. ``dropout`` acts between layers while ``training``. ``lengths`` (N,), in any order: the output beyond a
     sequence's length is 0 and its h_n is that of its own last step.
+
+    >>> weights = [(tn.zeros((5, 2)), tn.zeros((5, 5))), (tn.zeros((5, 5)), tn.zeros((5, 5)))]  # two layers
+    >>> output, h_n = tn.rnn(tn.ones((3, 4, 2)), None, weights)
+    >>> output.shape, h_n.shape
+    ((3, 4, 5), (2, 4, 5))
     """
 
     def scan(x, states, weights, lengths, reverse):
@@ -218,7 +240,13 @@ def rnn(
 
 @named
 def lstm(x, states, weights, bidirectional=False, dropout=0.0, training=False, batch_first=False, lengths=None):
-    """Layers of :func:`lstm_scan`: (output, (h_n, c_n)). ``states`` is (h0, c0) or None; the rest as in :func:`rnn`."""
+    """Layers of :func:`lstm_scan`: (output, (h_n, c_n)). ``states`` is (h0, c0) or None; the rest as in :func:`rnn`.
+
+    >>> weights = [(tn.zeros((20, 2)), tn.zeros((20, 5)))] * 2  # one layer, two directions
+    >>> output, (h_n, c_n) = tn.lstm(tn.ones((3, 4, 2)), None, weights, bidirectional=True)
+    >>> output.shape, h_n.shape, c_n.shape
+    ((3, 4, 10), (2, 4, 5), (2, 4, 5))
+    """
 
     def scan(x, states, weights, lengths, reverse):
         return lstm_scan(x, *states, *weights, lengths, reverse)
@@ -233,7 +261,13 @@ def lstm(x, states, weights, bidirectional=False, dropout=0.0, training=False, b
 def gru(
     x, h0, weights, reset_after=True, bidirectional=False, dropout=0.0, training=False, batch_first=False, lengths=None
 ):
-    """Layers of :func:`gru_scan`, by either convention of the reset gate: (output, h_n). The rest as in :func:`rnn`."""
+    """Layers of :func:`gru_scan`, by either convention of the reset gate: (output, h_n). The rest as in :func:`rnn`.
+
+    >>> weights = [(tn.ones((15, 2)), tn.zeros((15, 5)))]
+    >>> output, h_n = tn.gru(tn.ones((4, 3, 2)), None, weights, batch_first=True, lengths=[3, 1, 2, 0])
+    >>> output.shape, (output[..., 0] != 0).sum(1)
+    ((4, 3, 5), Tensor([3, 1, 2, 0]))
+    """
 
     def scan(x, states, weights, lengths, reverse):
         return gru_scan(x, *states, *weights, reset_after, lengths, reverse)

@@ -7,7 +7,9 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import number
-from tinygrad_notes.ops.elementwise import abs, astype, exp, maximum, square, where
+from tinygrad_notes.ops.arithmetic import abs, astype, square
+from tinygrad_notes.ops.comparison import maximum, where
+from tinygrad_notes.ops.exponential import exp
 from tinygrad_notes.ops.shape import broadcast_to, flip, operand, reshape
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tensor import as_floating, float32, float64, int64
@@ -55,6 +57,11 @@ def sum(a: Array, axis=None, keepdims=False):
     """Σ a over ``axis`` (an int, a tuple, or None for all). Every summand gets the gradient of its sum.
 
     Integers and booleans sum to int64.
+
+    >>> tn.sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    Tensor([4., 6.])
+    >>> tn.value_and_grad(tn.sum)([1.0, 2.0])[1]
+    Tensor([1., 1.])
     """
     shape, axis = a.shape, _axis(axis)
     value = _sum(a, axis, keepdims) if a.dtype.kind == "f" else a.sum(axis=axis, dtype=int64, keepdims=keepdims)
@@ -68,7 +75,11 @@ def _spread(g, shape, axis):
 
 @op
 def mean(a: Array, axis=None, keepdims=False):
-    """Σ a / n over ``axis``. Each of the n elements gets 1/n of the gradient. An empty mean is NaN."""
+    """Σ a / n over ``axis``. Each of the n elements gets 1/n of the gradient. An empty mean is NaN.
+
+    >>> tn.value_and_grad(tn.mean)([1.0, 2.0, 6.0, 7.0])
+    (Tensor(4.), Tensor([0.25, 0.25, 0.25, 0.25]))
+    """
     shape, axis = a.shape, _axis(axis)
     x = as_floating(a)
     count = _count(shape, kept_axes(shape, axis))
@@ -83,6 +94,9 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
 
     ``correction=0`` is NumPy's default and the array standard's; 1 is the unbiased estimate, PyTorch's default.
     n <= correction gives NaN.
+
+    >>> tn.var([1.0, 3.0]), tn.var([1.0, 3.0], correction=1)
+    (Tensor(1.), Tensor(2.))
     """
     axis = _axis(axis)
     x = as_floating(a)
@@ -100,7 +114,13 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
 
 @named
 def std(a, axis=None, correction=0, keepdims=False):
-    """√ :func:`var`. Its derivative at zero spread is 0."""
+    """√ :func:`var`. Its derivative at zero spread is 0.
+
+    >>> tn.std([1.0, 5.0])
+    Tensor(2.)
+    >>> tn.value_and_grad(tn.std)([2.0, 2.0])[1]
+    Tensor([0., 0.])
+    """
     return _root(var(a, axis, correction, keepdims))
 
 
@@ -126,33 +146,58 @@ def _shared(g, a, y, axis):
 
 @op
 def max(a: Array, axis=None, keepdims=False):
-    """The largest element over ``axis``; NaN if there is one. Ties share the gradient equally."""
+    """The largest element over ``axis``; NaN if there is one. Ties share the gradient equally.
+
+    >>> tn.max([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([5., 3.])
+    >>> tn.value_and_grad(tn.max)([1.0, 5.0, 5.0])[1]
+    Tensor([0. , 0.5, 0.5])
+    """
     axis = _axis(axis)
     return _extreme(a, axis, keepdims, np.max), lambda g, a, y: _shared(g, a, y, axis)
 
 
 @op
 def min(a: Array, axis=None, keepdims=False):
-    """The smallest element over ``axis``; NaN if there is one. Ties share the gradient equally."""
+    """The smallest element over ``axis``; NaN if there is one. Ties share the gradient equally.
+
+    >>> tn.min([[1.0, 5.0], [3.0, 2.0]], axis=1, keepdims=True)
+    Tensor([[1.],
+            [2.]])
+    """
     axis = _axis(axis)
     return _extreme(a, axis, keepdims, np.min), lambda g, a, y: _shared(g, a, y, axis)
 
 
 @op
 def argmax(a: Array, axis=None, keepdims=False):
-    """The index of the first largest element over ``axis`` (None: of the flattened array), int64."""
+    """The index of the first largest element over ``axis`` (None: of the flattened array), int64.
+
+    >>> tn.argmax([[1.0, 5.0], [3.0, 2.0]], axis=1)
+    Tensor([1, 0])
+    """
     return _extreme(a, axis, keepdims, np.argmax)
 
 
 @op
 def argmin(a: Array, axis=None, keepdims=False):
-    """The index of the first smallest element over ``axis`` (None: of the flattened array), int64."""
+    """The index of the first smallest element over ``axis`` (None: of the flattened array), int64.
+
+    >>> tn.argmin([4.0, 1.0, 1.0])
+    Tensor(1)
+    """
     return _extreme(a, axis, keepdims, np.argmin)
 
 
 @op
 def logsumexp(a: Array, axis=None, keepdims=False):
-    """log Σ eᵃ over ``axis``, without overflow. d = softmax(a); -inf, and gradient 0, where every a is -inf."""
+    """log Σ eᵃ over ``axis``, without overflow. d = softmax(a); -inf, and gradient 0, where every a is -inf.
+
+    >>> tn.logsumexp([1000.0, 1000.0]).round(3)
+    Tensor(1000.693)
+    >>> tn.value_and_grad(tn.logsumexp)([1000.0, 1000.0])[1]
+    Tensor([0.5, 0.5])
+    """
     axis = _axis(axis)
     x = as_floating(a)
     kept = kept_axes(x.shape, axis)
@@ -185,7 +230,13 @@ def _softmax_part(g, a, y, kept):
 
 @op
 def cumsum(a: Array, axis=None):
-    """Running sums along ``axis`` (None: of the flattened array). Its gradient is the running sum from the end."""
+    """Running sums along ``axis`` (None: of the flattened array). Its gradient is the running sum from the end.
+
+    >>> tn.cumsum([1, 2, 3])
+    Tensor([1, 3, 6])
+    >>> tn.value_and_grad(lambda a: tn.cumsum(a, 0).sum())([1.0, 2.0, 3.0])[1]
+    Tensor([3., 2., 1.])
+    """
     shape = a.shape
     dtype = float64 if a.dtype.kind == "f" else int64  # a running sum is not added in pairs: it would drift in float32
     value = np.cumsum(a, axis=axis, dtype=dtype)
@@ -198,6 +249,11 @@ def norm(a, ord=2, axis=None, keepdims=False):
     """The vector norm (Σ |a|^ord)^(1/ord) over ``axis``: ord 1, 2, inf, -inf, 0 (non-zeros) or any positive number.
 
     Integers become float32. At 0 its subgradient is 0.
+
+    >>> tn.value_and_grad(tn.norm)([3.0, 4.0])
+    (Tensor(5.), Tensor([0.6, 0.8]))
+    >>> tn.norm([3.0, -4.0], ord=1), tn.norm([3.0, -4.0], ord=np.inf)
+    (Tensor(7.), Tensor(4.))
     """
     a = operand(a)
     a = a if a.dtype.kind == "f" else astype(a, float32)

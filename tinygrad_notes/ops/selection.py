@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
 from tinygrad_notes.ops.arguments import count
-from tinygrad_notes.ops.elementwise import where
+from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.indexing import check_range, getitem_, scatter_add, take_along_axis_
 from tinygrad_notes.ops.shape import operand, reshape, single_axis
 from tinygrad_notes.tensor import int64, to_array
@@ -25,6 +25,10 @@ def take(a, indices, axis=None):
 
     Shape: that of ``a`` with ``axis`` replaced by the axes of ``indices``. Negative ones count from the end; one out of
     range raises IndexError. Repeated ones add up in the gradient.
+
+    >>> tn.take([[1, 2, 3], [4, 5, 6]], [2, 0, -1], axis=1)
+    Tensor([[3, 1, 3],
+            [6, 4, 6]])
     """
     a, indices = operand(a), _integers(indices, "indices")
     if axis is None:
@@ -37,7 +41,12 @@ def take(a, indices, axis=None):
 
 @named
 def index_select(a, axis, indices):
-    """The slices of ``a`` at the 1-D integer ``indices`` along ``axis``: PyTorch's name and order for :func:`take`."""
+    """The slices of ``a`` at the 1-D integer ``indices`` along ``axis``: PyTorch's name and order for :func:`take`.
+
+    >>> tn.index_select([[1, 2], [3, 4]], 0, [1, 1])
+    Tensor([[3, 4],
+            [3, 4]])
+    """
     indices = _integers(indices, "indices")
     if indices.ndim > 1:
         raise ShapeError(f"indices have shape {tuple(indices.shape)}, expected (n,)")
@@ -57,6 +66,14 @@ def gather(a, axis, indices):
     ``indices`` has as many axes as ``a`` and the result's shape; beside ``axis`` it may be smaller than ``a`` (the rest
     of ``a`` is left out), not larger, and nothing broadcasts; :func:`take_along_axis` does. Negative indices raise
     IndexError. Repeated ones add up in the gradient.
+
+    >>> tn.gather([[1, 2], [3, 4]], 1, [[1], [0]])
+    Tensor([[2],
+            [3]])
+    >>> tn.gather([[1, 2], [3, 4]], 1, [[2], [0]])
+    Traceback (most recent call last):
+        ...
+    IndexError: gather: index 2 is out of range for the size of axis 1 = 2 (a [[1, 2], [3, 4]], axis 1, in...
     """
     a, indices = operand(a), _integers(indices, "indices")
     shape, sizes = tuple(a.shape), tuple(indices.shape)
@@ -76,6 +93,11 @@ def masked_fill(a, mask, value):
 
     No gradient flows to a where it is filled. ``value`` may be a Tensor of one element, which gets the gradients of the
     places it fills.
+
+    >>> x = tn.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = tn.masked_fill(x, [False, True, False], -np.inf)
+    >>> y.detach(), tn.grad(y, x, [1.0, 1.0, 1.0])
+    (Tensor([  1., -inf,   3.]), Tensor([1., 0., 1.]))
     """
     a, mask = operand(a), to_array(mask)
     if mask.dtype.kind != "b":
@@ -97,6 +119,9 @@ def segment_sum(values, segment_ids, num_segments):
 
     ``values`` (n, ...), integer ``segment_ids`` (n,), in any order; result (num_segments, ...), 0 for a segment of
     nothing. Every row gets the gradient of its segment. An id outside 0 ... num_segments - 1 raises IndexError.
+
+    >>> tn.segment_sum([1.0, 2.0, 3.0, 4.0], [0, 2, 0, 2], 3)
+    Tensor([4., 0., 6.])
     """
     values, ids = operand(values), _integers(segment_ids, "segment_ids")
     size = count(num_segments, "num_segments", 0)

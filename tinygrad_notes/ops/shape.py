@@ -28,7 +28,14 @@ def single_axis(axis, n, name):
 
 @op
 def reshape(a: Array, shape):
-    """The same elements in another shape (-1: what is left). A view where the memory allows it."""
+    """The same elements in another shape (-1: what is left). A view where the memory allows it.
+
+    A shape of another number of elements raises ShapeError.
+
+    >>> tn.reshape([1, 2, 3, 4], (2, -1))
+    Tensor([[1, 2],
+            [3, 4]])
+    """
     before, value = a.shape, a.reshape(shape)
     if type(shape) is not tuple or value.shape != shape:  # a -1 is in it, which NumPy takes any negative number for
         sizes = shape if isinstance(shape, list | tuple) else np.atleast_1d(shape).tolist()
@@ -39,7 +46,11 @@ def reshape(a: Array, shape):
 
 @named
 def flatten(a, start_axis=0, end_axis=-1):
-    """The axes from ``start_axis`` to ``end_axis`` joined into one."""
+    """The axes from ``start_axis`` to ``end_axis`` joined into one.
+
+    >>> tn.flatten(np.zeros((2, 3, 4)), start_axis=1).shape
+    (2, 12)
+    """
     a = operand(a)
     n = len(a.shape)
     if n == 0:
@@ -52,7 +63,11 @@ def flatten(a, start_axis=0, end_axis=-1):
 
 @op
 def permute_dims(a: Array, axes):
-    """The axes in the order ``axes``."""
+    """The axes in the order ``axes``.
+
+    >>> tn.permute_dims(np.zeros((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
     n = a.ndim
     places = [0] * n
     try:
@@ -67,26 +82,44 @@ def permute_dims(a: Array, axes):
 
 @named
 def transpose(a, axes=None):
-    """The axes in the order ``axes``, or all reversed (NumPy's transpose; see swapaxes for two of them)."""
+    """The axes in the order ``axes``, or all reversed (NumPy's transpose; see swapaxes for two of them).
+
+    >>> tn.transpose([[1, 2, 3], [4, 5, 6]])
+    Tensor([[1, 4],
+            [2, 5],
+            [3, 6]])
+    """
     a = operand(a)
     return permute_dims(a, tuple(range(len(a.shape)))[::-1] if axes is None else tuple(axes))
 
 
 @op
 def swapaxes(a: Array, axis1, axis2):
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    >>> tn.swapaxes(np.zeros((2, 3, 4)), 0, -1).shape
+    (4, 3, 2)
+    """
     return a.swapaxes(axis1, axis2), lambda g: swapaxes(g, axis1, axis2)
 
 
 @named
 def matrix_transpose(a):
-    """The last two axes exchanged."""
+    """The last two axes exchanged.
+
+    >>> tn.matrix_transpose(np.zeros((5, 2, 3))).shape
+    (5, 3, 2)
+    """
     return swapaxes(a, -1, -2)
 
 
 @named
 def moveaxis(a, source, destination):
-    """The axis ``source`` moved to ``destination``; the others keep their order."""
+    """The axis ``source`` moved to ``destination``; the others keep their order.
+
+    >>> tn.moveaxis(np.zeros((8, 3, 32, 32)), 1, -1).shape
+    (8, 32, 32, 3)
+    """
     a = operand(a)
     n = len(a.shape)
     source, destination = single_axis(source, n, "moveaxis"), single_axis(destination, n, "moveaxis")
@@ -97,21 +130,38 @@ def moveaxis(a, source, destination):
 
 @op
 def squeeze(a: Array, axis=None):
-    """Axes of size one removed: ``axis`` (an int or a tuple), or all of them."""
+    """Axes of size one removed: ``axis`` (an int or a tuple), or all of them.
+
+    >>> x = tn.zeros((1, 3, 1))
+    >>> tn.squeeze(x).shape, tn.squeeze(x, 0).shape
+    ((3,), (3, 1))
+    """
     before = a.shape
     return a.squeeze(tuple(axis) if isinstance(axis, list) else axis), lambda g: reshape(g, before)
 
 
 @op
 def expand_dims(a: Array, axis):
-    """A new axis of size one at ``axis`` (an int or a tuple) of the result."""
+    """A new axis of size one at ``axis`` (an int or a tuple) of the result.
+
+    >>> tn.expand_dims([1, 2], 1)
+    Tensor([[1],
+            [2]])
+    """
     before = a.shape
     return np.expand_dims(a, axis), lambda g: reshape(g, before)
 
 
 @op
 def broadcast_to(a: Array, shape):
-    """``a`` repeated along new axes and axes of size one; the gradient is summed over them."""
+    """``a`` repeated along new axes and axes of size one; the gradient is summed over them.
+
+    >>> tn.broadcast_to([1, 2], (2, 2))
+    Tensor([[1, 2],
+            [1, 2]])
+    >>> tn.value_and_grad(lambda a: tn.broadcast_to(a, (5, 2)).sum())([1.0, 2.0])[1]
+    Tensor([5., 5.])
+    """
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return _repeated(a, shape), lambda g: g
 
@@ -127,13 +177,22 @@ def _repeated(a, shape):
 
 @op
 def flip(a: Array, axis=None):
-    """The elements in reverse order along ``axis`` (an int, a tuple, or None for all)."""
+    """The elements in reverse order along ``axis`` (an int, a tuple, or None for all).
+
+    >>> tn.flip([[1, 2], [3, 4]], axis=1)
+    Tensor([[2, 1],
+            [4, 3]])
+    """
     return np.flip(a, axis), lambda g: flip(g, axis)
 
 
 @op
 def roll(a: Array, shift, axis=None):
-    """The elements moved by ``shift`` along ``axis``; what leaves at one end enters at the other."""
+    """The elements moved by ``shift`` along ``axis``; what leaves at one end enters at the other.
+
+    >>> tn.roll([1, 2, 3, 4], 1)
+    Tensor([4, 1, 2, 3])
+    """
     shift = tuple(map(operator.index, shift)) if isinstance(shift, tuple | list) else operator.index(shift)
     back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
     return np.roll(a, shift, axis), lambda g: roll(g, back, axis)
@@ -147,7 +206,16 @@ def _of_one_dtype(arrays):
 
 @op
 def concat(arrays: Arrays, axis=0):
-    """The arrays joined along ``axis`` (None: flattened first)."""
+    """The arrays joined along ``axis`` (None: flattened first): (..., n, ...) and (..., m, ...) to (..., n + m, ...).
+
+    Beside ``axis`` their sizes are equal (else ShapeError). Each gets its own part of the gradient.
+
+    >>> a, b = tn.tensor([1.0, 2.0], requires_grad=True), tn.tensor([3.0], requires_grad=True)
+    >>> y = tn.concat([a, b])
+    >>> y.backward([10.0, 20.0, 30.0])
+    >>> a.grad, b.grad
+    (Tensor([10., 20.]), Tensor([30.]))
+    """
     if not arrays:
         raise ShapeError("no arrays to join")
     arrays = _of_one_dtype(arrays)
@@ -172,7 +240,12 @@ def concat(arrays: Arrays, axis=0):
 
 @op
 def stack(arrays: Arrays, axis=0):
-    """Arrays of one shape joined along a new axis."""
+    """Arrays of one shape (else ShapeError) joined along a new axis: k of shape (n, m) to (k, n, m) for ``axis=0``.
+
+    >>> tn.stack([[1, 2], [3, 4], [5, 6]], axis=1)
+    Tensor([[1, 3, 5],
+            [2, 4, 6]])
+    """
     if not arrays:
         raise ShapeError("no arrays to stack")
     arrays = _of_one_dtype(arrays)
@@ -184,7 +257,11 @@ def stack(arrays: Arrays, axis=0):
 
 @named
 def split(a, indices_or_sections, axis=0):
-    """A list of parts along ``axis``: that many equal ones for an int, or cut at the given indices (NumPy's rule)."""
+    """A list of parts along ``axis``: that many equal ones for an int, or cut at the given indices (NumPy's rule).
+
+    >>> tn.split([1, 2, 3, 4], 2), tn.split([1, 2, 3, 4], [1])
+    ([Tensor([1, 2]), Tensor([3, 4])], [Tensor([1]), Tensor([2, 3, 4])])
+    """
     a = operand(a)
     axis = single_axis(axis, len(a.shape), "split")
     size = a.shape[axis]
@@ -203,7 +280,11 @@ def split(a, indices_or_sections, axis=0):
 
 @named
 def unstack(a, axis=0):
-    """The slices along ``axis``, as a tuple."""
+    """The slices along ``axis``, as a tuple.
+
+    >>> tn.unstack([[1, 2], [3, 4]])
+    (Tensor([1, 2]), Tensor([3, 4]))
+    """
     a = operand(a)
     axis = single_axis(axis, len(a.shape), "unstack")
     return tuple(a[(*(slice(None),) * axis, i)] for i in range(a.shape[axis]))
@@ -220,6 +301,13 @@ def pad(a, pad_width, mode="constant", constant_values=0):
     """``a`` with elements added before and after each axis (``pad_width``: n, (before, after), or a pair per axis).
 
     ``mode``: "constant", "edge", "reflect", "symmetric" or "wrap". Elements collect the gradients of their copies.
+
+    >>> tn.pad([1, 2, 3], (1, 2))
+    Tensor([0, 1, 2, 3, 0, 0])
+    >>> tn.pad([1, 2, 3], 2, mode="reflect")
+    Tensor([3, 2, 1, 2, 3, 2, 1])
+    >>> tn.value_and_grad(lambda a: tn.pad(a, 1, mode="edge").sum())([1.0, 2.0, 3.0])[1]
+    Tensor([2., 1., 2.])
     """
     a = operand(a)
     n = len(a.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_notes import kernels
-from tinygrad_notes.ops.elementwise import exp
+from tinygrad_notes.ops.exponential import exp
 from tinygrad_notes.ops.reduction import sum
 from tinygrad_notes.ops.shape import single_axis
 from tinygrad_notes.registry import Array, op
@@ -15,6 +15,12 @@ def softmax(x: Array, axis=-1):
     """eˣ / Σ eˣ along ``axis``, without overflow (Bridle 1990). dx = y (g - Σ g y).
 
     A row of -inf only is NaN; one -inf among numbers is 0.
+
+    >>> tn.softmax([1000.0, 1000.0]), tn.softmax([0.0, -np.inf])
+    (Tensor([0.5, 0.5]), Tensor([1., 0.]))
+    >>> tn.jacobian(tn.softmax, [0.0, 0.0])
+    Tensor([[ 0.25, -0.25],
+            [-0.25,  0.25]])
     """
     axis = single_axis(axis, x.ndim, "softmax")
     return kernels.softmax(as_floating(x), axis), lambda g, y: softmax_grad(g, y, axis)
@@ -35,6 +41,11 @@ def log_softmax(x: Array, axis=-1):
     """x - log Σ eˣ along ``axis``: the logarithm of softmax, exact where softmax is too small for a float.
 
     dx = g - eʸ Σ g. A row of -inf only is NaN; one -inf among numbers stays -inf.
+
+    >>> tn.log_softmax([0.0, 1000.0])
+    Tensor([-1000.,     0.])
+    >>> tn.value_and_grad(lambda x: -tn.log_softmax(x)[0])([0.0, 0.0])[1]
+    Tensor([-0.5,  0.5])
     """
     axis = single_axis(axis, x.ndim, "log_softmax")
     return kernels.log_softmax(as_floating(x), axis), lambda g, y: log_softmax_grad(g, y, axis)

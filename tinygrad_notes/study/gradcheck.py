@@ -38,7 +38,11 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Check:
-    """One direction in one input. ``kink``: the one-sided derivatives differ there, so there is nothing to compare."""
+    """One direction in one input. ``kink``: the one-sided derivatives differ there, so there is nothing to compare.
+
+    >>> tn.study.gradcheck(tn.relu, [0.0]).checks[0].kink
+    True
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -50,7 +54,12 @@ class Check:
 
 @dataclass
 class Report:
-    """What a gradient check found. True (as a bool) when every error is within ``tolerance``."""
+    """What a gradient check found. True (as a bool) when every error is within ``tolerance``.
+
+    >>> report = tn.study.gradcheck(tn.tanh, [0.5, -1.0], order=2)
+    >>> report.passed, len(report.checks), report.max_error < 1e-6
+    (True, 2, True)
+    """
 
     title: str
     order: int
@@ -107,6 +116,14 @@ def gradcheck(
     a float64 copy); an op or its name, which is then checked on its samples. ``inputs``: floating ones are checked, in
     float64; integers and booleans are passed on. ``order=2`` checks the gradients of the gradients. Random ops see the
     same numbers at every evaluation.
+
+    >>> bool(tn.study.gradcheck(lambda a, b: (a @ b).sum(0), np.ones((2, 3)), np.ones((3, 2))))
+    True
+    >>> bool(tn.study.gradcheck(nn.Linear(3, 2), np.ones((4, 3))))
+    True
+    >>> wrong = lambda a: a * a.detach()  # the gradient lacks a factor of 2
+    >>> bool(tn.study.gradcheck(wrong, np.array([1.0, 2.0])))
+    False
     """
     if isinstance(function, str | Op) or hasattr(function, "op"):
         return _check_samples(function, inputs, order, directions, tolerance, seed)
@@ -130,7 +147,11 @@ def gradcheck(
 
 
 def gradgradcheck(function: Any, *inputs: Any, **options: Any) -> Report:
-    """:func:`gradcheck` of order 2: the gradients of the gradients."""
+    """:func:`gradcheck` of order 2: the gradients of the gradients.
+
+    >>> bool(tn.study.gradgradcheck("softmax"))
+    True
+    """
     return gradcheck(function, *inputs, order=2, **options)
 
 

@@ -22,8 +22,8 @@ from tinygrad_notes.writes import owner_of
 WORK: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "matmul": lambda operands, value: value.size * operands[0].shape[-1],
     "linear": lambda operands, value: value.size * operands[1].shape[1],
-    "conv2d": lambda operands, value: value.size * math.prod(operands[1].shape[1:]),
-    "conv_transpose2d": lambda operands, value: operands[0].size * math.prod(operands[1].shape[1:]),
+    "conv": lambda operands, value: value.size * math.prod(operands[1].shape[1:]),
+    "conv_transpose": lambda operands, value: operands[0].size * math.prod(operands[1].shape[1:]),
     "scaled_dot_product_attention": lambda operands, value: (
         (operands[0].size + _first(value).size) * operands[1].shape[-2]
     ),
@@ -45,7 +45,12 @@ def _of_scan(operands: tuple[Any, ...], first_weight: int) -> int:
 
 @dataclass
 class Row:
-    """One call of one module."""
+    """One call of one module.
+
+    >>> row = tn.study.summary(nn.Linear(3, 2), (5, 3)).rows[0]
+    >>> row.kind, row.output_shape, row.parameters
+    ('Linear', (5, 2), 8)
+    """
 
     path: str
     kind: str
@@ -59,7 +64,12 @@ class Row:
 
 @dataclass
 class Summary:
-    """The rows in the order of the calls, and the totals."""
+    """The rows in the order of the calls, and the totals.
+
+    >>> result = tn.study.summary(nn.Linear(3, 2), (5, 3))
+    >>> result.parameters, result.trainable, result.multiply_adds
+    (8, 8, 30)
+    """
 
     rows: list[Row] = field(default_factory=list)
     parameters: int = 0
@@ -107,6 +117,17 @@ def summary(model: Module, *inputs: Any) -> Summary:
     ``inputs``: Tensors, arrays, or shapes (tuples of integers, which become zeros of float32). A row for every call of
     a module, with the multiply-adds of its own ops; the total counts all ops. "Kept for the backward pass" is the
     memory that the tape holds after such a pass, parameters apart.
+
+    >>> print(tn.study.summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), (1, 3)))
+    layer         output shape  parameters  multiply-adds
+    -----------------------------------------------------
+    Sequential    (1, 4)
+      Linear (0)  (1, 4)                16             12
+      ReLU (1)    (1, 4)                 0
+    -----------------------------------------------------
+    parameters     16
+    multiply-adds  12 for input (1, 3)
+    memory         64 B of parameters and buffers, ... kept for the backward pass
     """
     if not isinstance(model, Module):
         raise DTypeError(f"summary: model is {type(model).__name__}, expected a Module")

@@ -18,5 +18,10 @@ SAMPLES: list[Sample] = [
 
 
 def samples_of(name: str) -> list[Sample]:
-    """The samples of one op or public function."""
+    """The samples of one op or public function.
+
+    >>> from tinygrad_notes.study.samples import samples_of
+    >>> [one.title for one in samples_of("positive")]
+    ['positive', 'positive empty', 'positive no axes', 'positive strided']
+    """
     return [one for one in SAMPLES if one.name == name]

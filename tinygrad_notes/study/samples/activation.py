@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from tinygrad_notes.study.samples.sample import Sample, distinct, normal, sample
+from tinygrad_notes import lazy
+from tinygrad_notes.study.samples.sample import Sample, distinct, normal, of_one, sample
+
+special = lazy.module("scipy.special")
 
 SCALE, ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
@@ -13,6 +18,13 @@ def _elu(a, alpha=1.0):
     return np.where(a > 0, a, alpha * (np.exp(a) - 1))
 
 
+USUAL = {
+    "relu": lambda a: np.where(a > 0, a, 0),
+    "leaky_relu": lambda a: np.where(a > 0, a, 0.01 * a),
+    "gelu": lambda a: a * special.ndtr(a),
+    "silu": lambda a: a / (1 + np.exp(-a)),
+    "softplus": lambda a: np.log(1 + np.exp(a)),
+}
 UNARY = {
     "elu": _elu,
     "selu": lambda a: SCALE * _elu(a, ALPHA),
@@ -69,7 +81,22 @@ def _unary() -> list[Sample]:
     ]
 
 
+def _usual() -> list[Sample]:
+    far = np.array([-50.0, -9.0, 9.0, 50.0])
+    return [
+        *(one for seed, (name, reference) in enumerate(USUAL.items()) for one in of_one(name, reference, seed)),
+        sample("softplus", far, label="far out", reference=lambda a: np.logaddexp(0, a)),
+        sample("softplus", normal(4, 3), label="beta", beta=2.0, threshold=3.0,
+               reference=lambda a: np.where(2 * a > 3, a, np.logaddexp(0, 2 * a) / 2)),
+        sample("gelu", distinct(5, 2, 3), label="tanh", approximate="tanh",
+               reference=lambda a: a / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))),
+        sample("leaky_relu", distinct(6, 4), label="slope", negative_slope=0.3,
+               reference=lambda a: np.where(a > 0, a, 0.3 * a)),
+    ]  # fmt: skip
+
+
 SAMPLES = [
+    *_usual(),
     *_unary(),
     sample("prelu", distinct(1, 3, 4), np.array(0.3), label="no axes", reference=_prelu),
     sample("prelu", distinct(2, 2, 3), np.array([0.3]), label="one slope", reference=_prelu),

@@ -103,13 +103,14 @@ def scope() -> Iterator[dict[str, Any]]:
                 "np": np, "tn": tn, "nn": nn, "optim": optim, "data": data, "training": training, "notes": notes,
                 "lazy": lazy, "copy": copy, "pickle": pickle, "nan": math.nan, "inf": math.inf,
                 "x": x, "w": w, "v": v, "labels": labels, "flags": tn.tensor([True, False]), "empty": tn.zeros((0, 3)),
-                "images": tn.ones((1, 2, 5, 5)), "kernels": tn.ones((3, 2, 3, 3)),
+                "signal": tn.ones((1, 2, 5)), "images": tn.ones((1, 2, 5, 5)), "volume": tn.ones((1, 2, 3, 3, 3)),
+                "kernels": tn.ones((3, 2, 3, 3)),
                 "foreign": wrap(ForeignArray(np.ones((2, 3), np.float32))),
                 "q": tn.ones((1, 2, 3, 4)), "blind": tn.tensor([[False] * 3, [True] * 3, [True] * 3]),
                 "steps": tn.ones((5, 2, 3)), "weights": [(tn.ones((4, 3)), tn.ones((4, 4)))],
                 "linear": linear, "loader": loader, "sgd": optim.SGD([w], 0.1), "adam": optim.Adam([w]),
                 "trainer": trainer, "command": command, "attend": tn.scaled_dot_product_attention,
-                "file": Path(folder) / "checkpoint.safetensors",
+                "file": Path(folder) / "checkpoint.safetensors", "folder": Path(folder),
             }  # fmt: skip
     finally:
         del DEVICES[ForeignArray]

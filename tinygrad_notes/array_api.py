@@ -169,7 +169,11 @@ def _array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
 
 
 def _to_device(self: Tensor, device: str, /, *, stream: Any = None) -> Tensor:
-    """This Tensor on another device (the standard's name for ``to``)."""
+    """This Tensor on another device (the standard's name for ``to``).
+
+    >>> tn.ones(2).to_device("cpu")
+    Tensor([1., 1.])
+    """
     if stream is not None:
         raise DeviceError(f"to_device: stream is {stream!r}, expected None")
     if device not in ("cpu", "cuda"):

@@ -179,7 +179,13 @@ def shape_only() -> Iterator[None]:
 
 
 def is_shape_only() -> bool:
-    """True inside :func:`shape_only`, in this thread or task."""
+    """True inside :func:`shape_only`, in this thread or task.
+
+    >>> from tinygrad_notes.modes import is_shape_only
+    >>> with tn.shape_only():
+    ...     is_shape_only()
+    True
+    """
     return _shape_only.get()
 
 

@@ -39,18 +39,16 @@ def arrays_of(values) -> list[np.ndarray]:
 
 
 @of([s for s in SAMPLES if s.reference is not None])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_value(sample, dtype):
-    operands = tensors(sample, dtype)
-    got = arrays_of(sample.call(*operands))
+def test_value(sample):
     with np.errstate(all="ignore"):
         wanted = arrays_of(sample.reference(*sample.operands))
-    assert len(got) == len(wanted)
-    tolerance = 1e-12 if dtype == np.float64 else 2e-5
-    for a, b in zip(got, wanted):
-        assert a.shape == b.shape
-        scale = np.max(np.abs(b), initial=0.0, where=np.isfinite(b)) if b.dtype.kind == "f" else 0.0
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1e-3))
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-5)):
+        got = arrays_of(sample.call(*tensors(sample, dtype)))
+        assert len(got) == len(wanted)
+        for a, b in zip(got, wanted):
+            assert a.shape == b.shape
+            scale = np.max(np.abs(b), initial=0.0, where=np.isfinite(b)) if b.dtype.kind == "f" else 0.0
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1e-3), err_msg=str(dtype))
 
 
 @of(DIFFERENTIABLE)
@@ -86,35 +84,15 @@ def test_jvp_agrees_with_vjp(sample):
 
 
 @of(DIFFERENTIABLE)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtype_of_value_and_gradients(sample, dtype):
-    operands = tensors(sample, dtype, requires_grad=True)
-    values = floating_in(sample.call(*operands))
-    if sample.name != "astype":
-        assert {v.dtype for v in values} == {np.dtype(dtype)}
-    leaves = [operands[i] for i in sample.differentiable]
-    for g, leaf in zip(tn.grad(values, leaves, [tn.ones_like(v) for v in values], allow_unused=True), leaves):
-        assert g is None or (g.dtype == leaf.dtype and g.shape == leaf.shape)
-
-
-@of(SAMPLES)
-def test_inputs_unchanged_and_memory_not_shared(sample):
-    """No operand is written, no gradient shares memory with an operand, a seed or another gradient."""
-    operands = tensors(sample, requires_grad=True)
-    before = [a.copy() for a in sample.operands]
-    values = [v for v in floating_in(sample.call(*operands)) if v.requires_grad]
-    leaves = [operands[i] for i in sample.differentiable]
-    if sample.order and values:
-        seeds = [np.ones(v.shape) for v in values]
-        for v, seed in zip(values, seeds):
-            v.backward(seed, retain_graph=True)
-        assert all((seed == 1).all() for seed in seeds)
-        grads = [leaf.grad.data for leaf in leaves if leaf.grad is not None]
-        others = [*sample.operands, *seeds]
-        for i, g in enumerate(grads):
-            assert not any(np.shares_memory(g, other) for other in [*others, *grads[:i]])
-    for a, b in zip(sample.operands, before):
-        np.testing.assert_array_equal(a, b)
+def test_dtype_of_value_and_gradients(sample):
+    for dtype in (np.float32, np.float64):
+        operands = tensors(sample, dtype, requires_grad=True)
+        values = floating_in(sample.call(*operands))
+        if sample.name != "astype":
+            assert {v.dtype for v in values} == {np.dtype(dtype)}
+        leaves = [operands[i] for i in sample.differentiable]
+        for g, leaf in zip(tn.grad(values, leaves, [tn.ones_like(v) for v in values], allow_unused=True), leaves):
+            assert g is None or (g.dtype == leaf.dtype and g.shape == leaf.shape)
 
 
 def captured_arrays(function) -> list[np.ndarray]:
@@ -129,17 +107,37 @@ def captured_arrays(function) -> list[np.ndarray]:
     return found
 
 
-@of(DIFFERENTIABLE)
-def test_no_derivative_captures_an_operand(sample):
-    """What a derivative keeps is declared: no captured local is an operand's memory, which a write would make stale."""
-    operands = tensors(sample, requires_grad=True)
-    values = floating_in(sample.call(*operands))
-    kept = [operands[i].data for i in sample.differentiable if operands[i].size]
+def derivatives_below(values):
+    """Every derivative on the tape of ``values``, with its node."""
     for node in nodes_below(values):
         derivatives = node.derivatives if isinstance(node.derivatives, tuple) else (node.derivatives,)
-        for derivative in derivatives:
-            if derivative is not None:
-                assert not any(np.shares_memory(a, k) for a in captured_arrays(derivative) for k in kept), node.name
+        yield from ((node, derivative) for derivative in derivatives if derivative is not None)
+
+
+@of(SAMPLES)
+def test_inputs_unchanged_and_memory_not_shared(sample):
+    """No operand is written, no gradient shares memory with an operand, a seed or another gradient.
+
+    Nor does a derivative capture an operand's memory, which a later write would make stale: what it keeps is declared.
+    """
+    operands = tensors(sample, requires_grad=True)
+    before = [a.copy() for a in sample.operands]
+    values = [v for v in floating_in(sample.call(*operands)) if v.requires_grad]
+    leaves = [operands[i] for i in sample.differentiable]
+    for node, derivative in derivatives_below(values):
+        for captured in captured_arrays(derivative):
+            assert not any(np.shares_memory(captured, leaf.data) for leaf in leaves if leaf.size), node.name
+    if sample.order and values:
+        seeds = [np.ones(v.shape) for v in values]
+        for v, seed in zip(values, seeds):
+            v.backward(seed, retain_graph=True)
+        assert all((seed == 1).all() for seed in seeds)
+        grads = [leaf.grad.data for leaf in leaves if leaf.grad is not None]
+        others = [*sample.operands, *seeds]
+        for i, g in enumerate(grads):
+            assert not any(np.shares_memory(g, other) for other in [*others, *grads[:i]])
+    for a, b in zip(sample.operands, before):
+        np.testing.assert_array_equal(a, b)
 
 
 def has_composite(sample: Sample) -> bool:

@@ -41,8 +41,10 @@ def export_onnx(
     Python branch on values that both runs take alike cannot be seen, and is written as it was taken. onnxruntime has no
     convolution in float64.
 
-    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())  # doctest: +SKIP
-    >>> tn.interop.export_onnx(net, tn.zeros((1, 3)), "net.onnx", ["x"], ["y"], {"x": [0]})  # doctest: +SKIP
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    >>> tn.interop.export_onnx(net, tn.zeros((1, 3)), "net.onnx", ["x"], ["y"], {"x": [0]})
+    >>> tn.interop.import_onnx("net.onnx")(tn.zeros((5, 3))).shape
+    (5, 4)
     """
     if not isinstance(module, Module):
         raise DTypeError(f"export_onnx: module is {type(module).__name__}, expected a Module")

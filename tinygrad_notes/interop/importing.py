@@ -68,6 +68,11 @@ class OnnxModule(Module):
     Gradients flow to parameters and inputs. A name with dots is a path of modules, so that ``state_dict`` has the
     file's names. Batch normalisation and dropout do what the file says, whatever the mode; initializers that are not
     floating, or were frozen or buffers in a module exported here, or statistics of batch normalisation, are buffers.
+
+    >>> tn.interop.export_onnx(nn.Sequential(nn.Linear(3, 2)), tn.zeros((1, 3)), "net.onnx")
+    >>> net = tn.interop.import_onnx("net.onnx")
+    >>> [name for name, _ in net.named_parameters()]
+    ['0.weight', '0.bias']
     """
 
     def __init__(self, graph: Any, frozen: Sequence[str] = ()):
@@ -167,7 +172,10 @@ def import_onnx(path: str | Path) -> OnnxModule:
     Files of opset 13 to 23, from any program, with the operators of ``interop.supported_operators()``: others raise
     OnnxError, which lists them all. DataError when the file is damaged or no ONNX file.
 
-    >>> net = tn.interop.import_onnx("net.onnx")  # doctest: +SKIP
+    >>> tn.interop.export_onnx(nn.Linear(3, 2), tn.zeros((1, 3)), "linear.onnx")
+    >>> net = tn.interop.import_onnx("linear.onnx")
+    >>> net.weight.shape, net(tn.zeros((1, 3))).shape
+    ((2, 3), (1, 2))
     """
     path = Path(path)
     if not path.is_file():

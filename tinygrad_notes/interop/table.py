@@ -42,10 +42,18 @@ def reads(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def supported_ops() -> list[str]:
-    """The ops that can be exported: those with an entry of their own, and those made of small ops that have one."""
+    """The ops that can be exported: those with an entry of their own, and those made of small ops that have one.
+
+    >>> {"conv", "lstm_scan", "softmax"} <= set(tn.interop.supported_ops())
+    True
+    """
     return sorted(name for name, op in REGISTRY.items() if name in WRITERS or op.composite is not None)
 
 
 def supported_operators() -> list[str]:
-    """The operators of ONNX that can be imported."""
+    """The operators of ONNX that can be imported.
+
+    >>> {"Conv", "LSTM", "Softmax"} <= set(tn.interop.supported_operators())
+    True
+    """
     return sorted(READERS)

@@ -40,13 +40,15 @@ class Module:
     submodule an attribute that is a Module. State that is saved but not trained is a buffer: :meth:`register_buffer`.
     Names and order of ``state_dict`` are PyTorch's: ``"0.weight"``, ``"encoder.layers.1.bias"``.
 
-    >>> class Scale(Module):
+    >>> class Scale(nn.Module):
     ...     def __init__(self, size):
     ...         super().__init__()
     ...         self.weight = tn.ones(size, requires_grad=True)
     ...
     ...     def forward(self, x):
     ...         return x * self.weight
+    >>> Scale(2)([3.0, 4.0]).sum().item(), [name for name, _ in Scale(2).named_parameters()]
+    (7.0, ['weight'])
     """
 
     training: bool

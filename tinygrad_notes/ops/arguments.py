@@ -14,6 +14,13 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 
 
+def flag(value: Any, name: str) -> bool:
+    """True or False: any other word, "no" say, would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise DTypeError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def count(value: Any, name: str, least: int = 1) -> int:
     """An integer of at least ``least``."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):

@@ -28,17 +28,12 @@ def argsort(a: Array, axis=-1, descending=False, stable=True):
     >>> tn.argsort([3, 1, 2]), tn.argsort([3, 1, 2], descending=True)
     (Tensor([1, 2, 0]), Tensor([0, 2, 1]))
     """
-    _flag(descending, "descending")
-    _flag(stable, "stable")
+    flag(descending, "descending")
+    flag(stable, "stable")
     a, axis = (a.reshape(-1), 0) if axis is None else (a, single_axis(axis, a.ndim, "argsort"))
     if not descending:
         return np.argsort(a, axis=axis, kind="stable")
     return a.shape[axis] - 1 - np.flip(np.argsort(np.flip(a, axis), axis=axis, kind="stable"), axis)
-
-
-def _flag(value, name):
-    if not isinstance(value, bool | np.bool_):
-        raise DTypeError(f"{name} is {value!r}, expected True or False")
 
 
 def _flattened(a, axis):
@@ -82,8 +77,8 @@ def topk(a, k, axis=-1, largest=True, sorted=True):
     >>> values, indices
     (Tensor([5., 3.]), Tensor([2, 0]))
     """
-    _flag(largest, "largest")
-    _flag(sorted, "sorted")
+    flag(largest, "largest")
+    flag(sorted, "sorted")
     a = operand(a)
     axis = single_axis(axis, len(a.shape), "topk")
     k = count(k, "k", 0)
@@ -200,7 +195,7 @@ def unique(a, return_index=False, return_inverse=False, return_counts=False, axi
         inverse = reshape(inverse, (-1,))
     wanted = ((return_index, index), (return_inverse, inverse), (return_counts, counts))
     for (flag, _), name in zip(wanted, ("return_index", "return_inverse", "return_counts")):
-        _flag(flag, name)
+        _FLAG_
     found = (values, *(part for flag, part in wanted if flag))
     return found[0] if len(found) == 1 else found
 
@@ -246,7 +241,7 @@ def histogram(a, bins=10, range=None, density=False, weights=None):
     >>> tn.histogram([0.1, 0.2, 0.9], 2, (0, 1), weights=[1.0, 2.0, 4.0])[0].tolist()
     [3.0, 4.0]
     """
-    _flag(density, "density")
+    flag(density, "density")
     if range is not None:
         if not isinstance(range, list | tuple) or len(range) != 2:
             raise ShapeError(f"range is {describe(range)}, expected two numbers")

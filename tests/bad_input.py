@@ -1,4 +1,4 @@
-"""Wrong calls and what they say: runs the table in wrong_calls.py. test_bad_input.py holds every row of it.
+"""Wrong calls and what they say: runs the table in wrong_calls/. test_bad_input.py holds every row of it.
 
 ``python -m tests.bad_input`` prints it in Markdown. :func:`scope` says what x, w, v and the other names are.
 """
@@ -25,7 +25,8 @@ if not __package__:  # run as a script: the packages beside this folder are foun
 
 import tinygrad_notes as tn
 from tests.foreign_array import ForeignArray
-from tests.wrong_calls import AREAS, DEFINED, CommandError
+from tests.wrong_calls import AREAS, DEFINED
+from tests.wrong_calls.errors import CommandError
 from tinygrad_notes import cli, data, lazy, nn, notes, optim, training
 from tinygrad_notes.kernels import BACKENDS, DEVICES, register_array_type
 from tinygrad_notes.tensor import wrap
@@ -34,7 +35,8 @@ from tinygrad_notes.training.loop import DivergenceError
 
 # What a wrong call may raise: our errors, and Python's own where they fit.
 ERRORS = (
-    *(tn.ShapeError, tn.DTypeError, tn.DeviceError, tn.GradientError, CheckpointError, DivergenceError, CommandError),
+    *(tn.ShapeError, tn.DTypeError, tn.DeviceError, tn.GradientError, tn.DataError),
+    *(CheckpointError, DivergenceError, CommandError),
     *(notes.UnknownNoteError, IndexError, KeyError, ImportError, FileNotFoundError, NotImplementedError),
 )
 
@@ -121,7 +123,7 @@ def scope() -> Iterator[dict[str, Any]]:
 def message_of(error: BaseException, names: dict[str, Any]) -> str:
     """What an error says, without the folder of this run."""
     text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-    return text.replace(str(names["file"]), "FILE")
+    return text.replace(str(names["file"]), "FILE").replace(str(names["folder"]), "FOLDER")
 
 
 def markdown() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_notes as tn
 from tests.bad_input import CASES, DEFINED, ERRORS, Case, message_of, scope
 from tests.foreign_array import ForeignArray
-from tinygrad_notes import Tensor
+from tinygrad_notes import Tensor, data, nn, optim
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import mode
 from tinygrad_notes.nn import Module
@@ -73,6 +77,75 @@ def test_the_table_is_long_and_has_no_row_twice():
     assert len(CASES) >= 100
     assert len({(case.call, case.given) for case in CASES}) == len(CASES)
     assert min(len(case.says) for case in CASES) >= 20, "a message says more than a name"
+
+
+@functools.cache
+def covered() -> set[str]:
+    """The public names that a row calls, as ``nn.Linear``, or whose message it holds, as ``tn.add`` of ``x + 'a'``."""
+    names = set()
+    for case in CASES:
+        names.add(f"tn.{case.says.split(':')[0]}")
+        for node in ast.walk(ast.parse(case.call)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names.add(f"{node.value.id}.{node.attr}")
+    return names
+
+
+def offered() -> dict[str, Any]:
+    """Every public function and class, but errors and what takes no argument."""
+    found = {}
+    for prefix, package in (("tn", tn), ("nn", nn), ("optim", optim), ("data", data)):
+        for name in package.__all__:
+            value = getattr(package, name)
+            if isinstance(value, type) and issubclass(value, Exception):
+                continue
+            if inspect.isroutine(value) and not inspect.signature(value).parameters:
+                continue
+            if inspect.isroutine(value) or isinstance(value, type):
+                found[f"{prefix}.{name}"] = value
+    return found
+
+
+# What has no row of its own, and why.
+EXEMPT = {
+    "tn.Array": "an annotation of operands, never called",
+    "tn.Arrays": "an annotation of operands, never called",
+    "tn.op": "a decorator of definitions; tests/engine/test_op_decorator.py has its errors",
+    "nn.IncompatibleKeys": "a record that load_state_dict returns",
+    "nn.Identity": "gives back whatever it gets",
+    "data.Corpus": "a record that topics returns",
+    "data.Digits": "a record that digits returns",
+    "data.Name": "a record that character_names returns",
+    "data.NamePair": "a record that name_pairs returns",
+    "data.Syllable": "a record that syllables returns",
+    "data.Table": "a record that iris and its like return",
+}
+# Ops that are no public functions, and the public function whose rows reach them.
+REACHED = {
+    "_pad": "pad", "_root": "norm", "softmax_grad": "softmax", "log_softmax_grad": "log_softmax", "_prelu": "prelu",
+    "zero_at": "take_along_axis", "setitem": "setitem", "_put_along_axis": "take_along_axis",
+    "_embedding": "embedding", "_embedding_grad": "embedding", "_windows": "sliding_window_view",
+    "_overlap": "sliding_window_view", "conv": "conv2d", "conv_transpose": "conv_transpose2d",
+    "conv_weight_grad": "conv2d", "_diagonal": "diagonal", "_on_diagonal": "diag",
+    "_mean_cross_entropy": "cross_entropy", "cross_entropy_probabilities": "cross_entropy", "cofactors": "det",
+    "max_pool": "max_pool2d", "max_pool_grad": "max_pool2d", "max_pool_gather": "max_pool2d",
+    "adaptive_max_pool": "adaptive_max_pool2d", "avg_pool": "avg_pool2d", "avg_pool_grad": "avg_pool2d",
+    "adaptive_avg_pool": "adaptive_avg_pool2d", "adaptive_avg_pool_grad": "adaptive_avg_pool2d",
+    "huber": "huber_loss", "resample": "interpolate",
+}  # fmt: skip
+
+
+def test_every_public_function_and_class_has_a_wrong_call():
+    missing = sorted(set(offered()) - covered() - set(EXEMPT))
+    assert not missing, f"no wrong call in tests/wrong_calls/ of {missing}"
+    assert not set(EXEMPT) - set(offered()), "an exemption of what does not exist"
+    assert not set(EXEMPT) & covered(), "an exemption of what has a row"
+
+
+def test_every_op_has_a_wrong_call():
+    inner = {name for name in REGISTRY if f"tn.{name}" not in offered()}
+    assert inner == set(REACHED)
+    assert not {f"tn.{name}" for name in REACHED.values()} - covered()
 
 
 def test_a_query_that_may_attend_to_nothing_gets_no_gradient():

@@ -91,7 +91,10 @@ def rotate(images: Any, angles: Any, fill: float = 0.0) -> Tensor:
     """
     array = floating_batch(images)
     n, _, height, width = array.shape
-    turn = np.deg2rad(np.broadcast_to(np.asarray(angles, np.float64), (n,)))[:, None, None]
+    turned = np.asarray(angles, np.float64)
+    if turned.shape not in ((), (n,)) or not np.isfinite(turned).all():
+        raise ShapeError(f"angles have shape {turned.shape}, expected one finite number or {n}, one for an image")
+    turn = np.deg2rad(np.broadcast_to(turned, (n,)))[:, None, None]
     y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
     row = x * np.sin(turn) + y * np.cos(turn) + (height - 1) / 2  # where each target pixel comes from
     column = x * np.cos(turn) - y * np.sin(turn) + (width - 1) / 2

@@ -44,7 +44,10 @@ class BytePairEncoding:
     """
 
     def __init__(self, merges: Iterable[Sequence[int]], specials: Sequence[str] = ()):
-        self.merges = [(int(left), int(right)) for left, right in merges]
+        try:
+            self.merges = [(int(left), int(right)) for left, right in merges]
+        except (TypeError, ValueError) as error:
+            raise DTypeError(f"BytePairEncoding: merges must be pairs of integers ({error})") from None
         self._ranks = {pair: BYTES + i for i, pair in enumerate(self.merges)}
         self._bytes = [bytes([i]) for i in range(BYTES)]
         for i, (left, right) in enumerate(self.merges):
@@ -67,6 +70,8 @@ class BytePairEncoding:
         Of pairs that are equally frequent the one with the lower numbers is taken. Learning ends earlier when no pair
         comes twice.
         """
+        if not isinstance(texts, Iterable):
+            raise DTypeError(f"BytePairEncoding: texts is {type(texts).__name__}, expected strings")
         least = BYTES + len(set(specials))
         count(size, "BytePairEncoding: size", least)
         texts = [texts] if isinstance(texts, str) else list(texts)

@@ -74,6 +74,9 @@ class TensorDataset(Dataset):
             return super().take(indices)
         return tuple(wrap(t.data[indices]) for t in self.tensors)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{t.dtype}{list(t.shape)}' for t in self.tensors)})"
+
 
 class Subset(Dataset):
     """The items of ``dataset`` at ``indices``, in that order.
@@ -121,6 +124,8 @@ class Transformed(Dataset):
     def __init__(self, dataset: Any, transform: Callable[..., tuple]):
         if not callable(transform):
             raise DTypeError(f"Transformed: transform is {transform!r}, expected a function of the fields of a batch")
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise DTypeError(f"Transformed: dataset is {type(dataset).__name__}, expected a Dataset or a list")
         self.dataset, self.transform = dataset, transform
 
     def __len__(self) -> int:

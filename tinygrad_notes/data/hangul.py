@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinygrad_notes.data.dataset import as_generator
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count
 
 FIRST, LAST = 0xAC00, 0xD7A3
@@ -83,6 +83,8 @@ def hangul_pairs(
     >>> tn.data.hangul_pairs(choice, number=1, length=2, separator="-")[0][1]
     'ga-ga'
     """
+    if not isinstance(choice, Sequence):
+        raise DTypeError(f"hangul_pairs: choice is {type(choice).__name__}, expected a list of Syllables")
     if not choice:
         raise ShapeError("hangul_pairs: choice is empty")
     size = count(number, "hangul_pairs: number", 0), count(length, "hangul_pairs: length")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.data.dataset import Dataset
-from tinygrad_notes.errors import DataError, ShapeError
+from tinygrad_notes.errors import DataError, DTypeError, ShapeError
 from tinygrad_notes.lazy import load
 from tinygrad_notes.ops.arguments import count, one_of
 from tinygrad_notes.tensor import Tensor, wrap
@@ -33,7 +33,10 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     ...     tn.data.read_image(folder / "grey.pgm", mode="L")
     array([[[0., 1.]]], dtype=float32)
     """
+    if not isinstance(path, str | os.PathLike):
+        raise DTypeError(f"read_image: path is {path!r}, expected the path of a file")
     one_of(mode, "read_image: mode", ("RGB", "RGBA", "L"))
+    size = _checked(size, "read_image")
     image_module, operations = load("PIL.Image"), load("PIL.ImageOps")
     try:
         with image_module.open(path) as file:
@@ -41,8 +44,10 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
             if size is not None:
                 image = image.resize((size[1], size[0]), image_module.Resampling.BILINEAR)
             pixels = np.asarray(image, np.float32) / np.float32(255)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+    except (FileNotFoundError, PermissionError):
         raise
+    except IsADirectoryError as error:
+        raise DataError(f"{os.fspath(path)!r} is no file ({error})") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, TypeError) as error:
         raise DataError(f"{os.fspath(path)}: no image that Pillow can read, or a damaged one ({error})") from None
     except image_module.DecompressionBombError as error:
@@ -80,10 +85,7 @@ class ImageFolder(Dataset):
         if not self.root.is_dir():
             raise FileNotFoundError(f"ImageFolder: {self.root} is no folder")
         one_of(mode, "ImageFolder: mode", ("RGB", "RGBA", "L"))
-        if size is not None:
-            if not isinstance(size, tuple | list) or len(size) != 2:
-                raise ShapeError(f"ImageFolder: size is {size!r}, expected (height, width)")
-            size = (count(size[0], "ImageFolder: height"), count(size[1], "ImageFolder: width"))
+        size = _checked(size, "ImageFolder")
         self.size, self.mode, self.transform = size, mode, transform
         self.classes = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
         if not self.classes:
@@ -102,6 +104,14 @@ class ImageFolder(Dataset):
             raise IndexError(f"ImageFolder: index {index} is out of range for {len(self)} images")
         image = read_image(self.paths[index], self.size, self.mode)
         return wrap(image) if self.transform is None else self.transform(image), wrap(self.labels[index, ...])
+
+
+def _checked(size: Any, name: str) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise ShapeError(f"{name}: size is {size!r}, expected (height, width)")
+    return count(size[0], f"{name}: height"), count(size[1], f"{name}: width")
 
 
 def _images(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_notes.data.dataset import as_generator
-from tinygrad_notes.errors import ShapeError
+from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count, probability
 
 # Names that hold no more than a number or a transcription: CJK UNIFIED IDEOGRAPH-4E00, HANGUL SYLLABLE GAG, ...
@@ -81,6 +81,8 @@ def name_pairs(
     probability(wrong, "name_pairs: wrong")
     if not 0 < probability(test, "name_pairs: test") < 1:
         raise ShapeError(f"name_pairs: test is {test!r}, expected a part between 0 and 1")
+    if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, Name) for n in names)):
+        raise DTypeError(f"name_pairs: names is {type(names).__name__}, expected a list of Names")
     random = as_generator(count(seed, "name_pairs: seed", 0), "name_pairs")
     runs: list[list[str]] = []
     last = -1

@@ -31,10 +31,10 @@ def pad_collate(
     (Tensor([[1, 2, 3],
             [4, 0, 0]]), Tensor([3, 1]))
     """
-    number(value, "pad_collate: value")
-    if length is not None:
-        length = count(length, "pad_collate: length", 0)
-    if not len(items):
+    _check(value, fields, length, "pad_collate")
+    if not isinstance(items, Sequence):
+        raise DTypeError(f"pad_collate: items is {type(items).__name__}, expected a list of items")
+    if not items:
         raise ShapeError("pad_collate: items are none, expected at least one")
     if not isinstance(items[0], tuple):
         return _padded(items, value, length, "item")
@@ -61,7 +61,16 @@ def padding(value: float = 0, fields: Collection[int] | None = None, length: int
     (Tensor([[ 1,  2,  3],
             [ 4, -1, -1]]), Tensor([3, 1]))
     """
+    _check(value, fields, length, "padding")
     return functools.partial(pad_collate, value=value, fields=fields, length=length)
+
+
+def _check(value: Any, fields: Any, length: Any, name: str) -> None:
+    number(value, f"{name}: value")
+    if length is not None:
+        count(length, f"{name}: length", 0)
+    if fields is not None and not isinstance(fields, Collection):
+        raise DTypeError(f"{name}: fields is {fields!r}, expected the numbers of fields, or None")
 
 
 def _has_length(value: Any) -> bool:

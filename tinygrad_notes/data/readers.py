@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_notes.data.dataset import TensorDataset
-from tinygrad_notes.errors import DataError, ShapeError
+from tinygrad_notes.errors import DataError, DTypeError, ShapeError
 from tinygrad_notes.ops.arguments import count, one_of
 
 PathLike = str | os.PathLike[str]
@@ -29,7 +29,12 @@ CIFAR_PIXELS = 3 * 32 * 32
 
 def read_bytes(path: PathLike) -> bytes:
     """The content of a file, decompressed when it begins like a gzip file. DataError when that is damaged."""
-    content = Path(path).read_bytes()
+    if not isinstance(path, str | os.PathLike):
+        raise DTypeError(f"path is {path!r}, expected the path of a file")
+    try:
+        content = Path(path).read_bytes()
+    except (IsADirectoryError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(f"{os.fspath(path)!r} is no file ({error})") from None
     if not content.startswith(GZIP_MAGIC):
         return content
     try:
@@ -68,7 +73,10 @@ def read_idx(path: PathLike) -> np.ndarray:
             f"{name}: holds {len(content) - start} bytes of numbers, expected {expected} for shape {shape} of "
             f"{dtype.newbyteorder('=')}"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # more axes than NumPy has, or no elements with lengths beyond its largest
+        raise DataError(f"{name}: its {axes} axes make no array ({error})") from None
 
 
 def idx_images(images: PathLike, labels: PathLike) -> TensorDataset:
@@ -135,6 +143,8 @@ def cifar100(paths: PathLike | Sequence[PathLike]) -> TensorDataset:
 def _cifar(paths: PathLike | Sequence[PathLike], classes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     size = len(classes) + CIFAR_PIXELS
     parts = []
+    if not isinstance(paths, str | os.PathLike | Sequence):
+        raise DTypeError(f"cifar{classes[-1]}: paths is {paths!r}, expected the path of a file, or several")
     for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
         content = np.frombuffer(read_bytes(path), np.uint8)
         name = f"{os.fspath(path)}: no binary file of CIFAR-{classes[-1]}"
@@ -168,6 +178,8 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
     ...     tn.data.read_text(folder / "a.txt")
     'one\ntwo'
     """
+    if not isinstance(encoding, str):
+        raise DTypeError(f"read_text: encoding is {encoding!r}, expected its name")
     content = read_bytes(path)
     try:
         text = content.decode(encoding)
@@ -177,7 +189,7 @@ def read_text(path: PathLike, encoding: str = "utf-8") -> str:
             f"{os.fspath(path)}: no text in {encoding}; byte {content[error.start]:#04x} at {error.start}, in line "
             f"{line} ({error.reason})"
         ) from None
-    except LookupError:
+    except (LookupError, ValueError):
         raise DataError(f"{os.fspath(path)}: encoding is {encoding!r}, which Python does not know") from None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 

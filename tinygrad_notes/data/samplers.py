@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_notes.data.dataset import array_of, as_generator
 from tinygrad_notes.errors import DTypeError, ShapeError
-from tinygrad_notes.ops.arguments import count
+from tinygrad_notes.ops.arguments import count, flag
 from tinygrad_notes.tensor import to_numpy
 
 
@@ -98,7 +98,8 @@ class RandomSampler(Sampler):
         generator: np.random.Generator | int | None = None,
     ):
         super().__init__(generator)
-        self.data_source, self.replacement = _sized(data_source, "RandomSampler: data_source"), replacement
+        self.data_source = _sized(data_source, "RandomSampler: data_source")
+        self.replacement = flag(replacement, "RandomSampler: replacement")
         self.num_samples = None if num_samples is None else count(num_samples, "RandomSampler: num_samples", 0)
         if self.num_samples and not len(data_source):
             raise ShapeError(f"RandomSampler: num_samples is {num_samples}, but the data set is empty")
@@ -198,7 +199,7 @@ class BatchSampler(Sampler):
         super().__init__()
         if not isinstance(sampler, Iterable):
             raise DTypeError(f"BatchSampler: sampler is {type(sampler).__name__}, expected an iterable of indices")
-        self.sampler, self.drop_last = sampler, drop_last
+        self.sampler, self.drop_last = sampler, flag(drop_last, "BatchSampler: drop_last")
         self.batch_size = count(batch_size, "BatchSampler: batch_size")
 
     def __len__(self) -> int:

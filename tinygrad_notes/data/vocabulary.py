@@ -40,6 +40,8 @@ class Vocabulary:
         count(min_freq, f"{name}: min_freq")
         if isinstance(specials, str):
             raise DTypeError(f"{name}: specials is {specials!r}, expected a list of tokens")
+        if not isinstance(tokens, Iterable):
+            raise DTypeError(f"{name}: tokens is {type(tokens).__name__}, expected strings")
         counts = Counter(tokens)
         if not all(isinstance(token, str) for token in (*counts, *specials)):
             raise DTypeError(f"{name}: tokens must be strings")
@@ -146,6 +148,8 @@ class WordVocabulary(Vocabulary):
         specials: Sequence[str] = (),
         unknown: str | None = "<unk>",
     ):
+        if not isinstance(texts, Iterable):
+            raise DTypeError(f"WordVocabulary: texts is {type(texts).__name__}, expected strings or lists of words")
         texts = [texts] if isinstance(texts, str) else texts
         super().__init__((word for text in texts for word in _words(text)), min_freq, specials, unknown)
 

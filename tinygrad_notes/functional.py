@@ -195,7 +195,14 @@ def hessian(function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Tensor([[ 0., 10.],
             [10.,  6.]])
     """
-    return jacobian(lambda leaf: grad(function(leaf), leaf, create_graph=True), _fresh(x, "hessian")).detach()
+
+    def slope(leaf: Tensor) -> Any:
+        y = function(leaf)
+        if type(y) is not Tensor or y.size != 1:
+            raise DTypeError(f"hessian: the function returned {describe(y)}, expected a Tensor of one element")
+        return grad(y, leaf, create_graph=True)
+
+    return jacobian(slope, _fresh(x, "hessian")).detach()
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_notes.errors import GradientError
+from tinygrad_notes.errors import DTypeError, GradientError
 
 if TYPE_CHECKING:
     from tinygrad_notes.operation import Op
@@ -134,6 +134,9 @@ def watch(watcher: Callable[..., None], static: bool = False) -> in_mode:
     >>> calls
     ['multiply', 'relu', 'sum']
     """
+
+    if not callable(watcher):
+        raise DTypeError(f"watch: watcher is {watcher!r}, expected a function of the op, its operands and its value")
 
     def told(op: Op, operands: tuple[Any, ...], value: Any, others: tuple[Any, ...]) -> None:
         watcher(op, operands, value)

@@ -34,6 +34,7 @@ from tinygrad_notes.kernels.reference.optimizer import adam_step, global_norm, s
 from tinygrad_notes.kernels.reference.pooling import (
     adaptive_avg_pool,
     adaptive_avg_pool_grad,
+    adaptive_max_pool,
     avg_pool,
     avg_pool_grad,
     max_pool,
@@ -74,6 +75,7 @@ __all__ = [
     "max_pool",
     "max_pool_grad",
     "max_pool_gather",
+    "adaptive_max_pool",
     "avg_pool",
     "avg_pool_grad",
     "adaptive_avg_pool",

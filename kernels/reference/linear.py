@@ -28,4 +28,10 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 def _product(a: Array, b: Array) -> Array:
     """Of two matrices. dot is half the cost of a call of matmul, but copies an operand that repeats its memory."""
-    return np.matmul(a, b) if 0 in b.strides else a.dot(b)
+    if 0 not in b.strides:
+        return a.dot(b)
+    if b.strides != (0, 0) or not b.size:
+        return np.matmul(a, b)
+    y = np.empty_like(a, shape=(a.shape[0], b.shape[1]), dtype=np.result_type(a, b))  # b is one number everywhere
+    y[...] = np.sum(a * b[:1, :1], -1, keepdims=True, dtype=y.dtype)
+    return y

@@ -68,6 +68,24 @@ def max_pool_gather(x: Array, indices: Array) -> Array:
     return np.take_along_axis(planes(x, axes), planes(indices, axes), axis=-1).reshape(indices.shape)
 
 
+def adaptive_max_pool(x: Array, output_size: Size) -> tuple[Array, Array]:
+    """Largest element of each of output_size windows that cover x (N, C, *size), and where it stands, as in max_pool.
+
+    The windows are those of ``adaptive_avg_pool``. One axis at a time, the last one first: the first row that holds
+    the maximum of a window holds its first place.
+    """
+    size = x.shape[2:]
+    places = np.broadcast_to(np.arange(math.prod(size), like=x, dtype=np.int32).reshape(size), x.shape)
+    for axis in range(x.ndim - 1, 1, -1):
+        values, found = [], []
+        for cells in _cells(axis, x.shape, output_size[axis - 2]):
+            best = np.expand_dims(np.argmax(x[cells], axis=axis), axis)
+            values.append(np.take_along_axis(x[cells], best, axis=axis))
+            found.append(np.take_along_axis(places[cells], best, axis=axis))
+        x, places = np.concatenate(values, axis=axis), np.concatenate(found, axis=axis)
+    return x, places
+
+
 def avg_pool(
     x: Array, kernel_size: Size, stride: Size, padding: Size, ceil_mode: bool, count_include_pad: bool
 ) -> Array:

@@ -27,6 +27,10 @@ def pairs(n=10):
     return TensorDataset(np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n))
 
 
+def test_a_tensor_dataset_shows_what_it_holds():
+    assert repr(pairs(3)) == "TensorDataset(float32[3, 2], int64[3])"
+
+
 def test_a_tensor_dataset_gives_rows_and_whole_batches():
     data = pairs()
     x, y = data[-1]

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,21 @@ def test_matmul(a, b):
     np.testing.assert_allclose(kernels.matmul(a, b), np.matmul(a, b), rtol=1e-13, atol=1e-14)
     result = kernels.matmul(a.astype(np.float32), b.astype(np.float32))
     assert result.dtype == np.float32
+
+
+def test_matmul_by_one_number_everywhere_needs_no_memory_for_it():
+    a = rng.standard_normal((3, 4))
+    repeated = np.broadcast_to(a.dtype.type(0.5), (4, 5))
+    np.testing.assert_allclose(kernels.matmul(a, repeated), a @ repeated.copy(), rtol=1e-12)
+    assert kernels.matmul(a[:, :0], repeated[:0]).tolist() == np.zeros((3, 5)).tolist()
+    x = np.ones((1, 2, 1_000_000), np.float32)
+    weight = np.broadcast_to(np.float32(2), (1000, 1_000_000))  # 4 GB if it were copied
+    tracemalloc.start()
+    y = kernels.linear(x, weight, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (y == 2_000_000).all()
+    assert peak < 50_000_000
 
 
 def test_matmul_of_views():

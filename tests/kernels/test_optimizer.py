@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -157,3 +158,12 @@ def test_parity_adam(options):
         kernels.adam_step(parameters, gradients, first, second, step, 0.1, 0.8, 0.95, 1e-3, *options.values())
     for parameter, t in zip(parameters, theirs):
         np.testing.assert_allclose(parameter, t.detach().numpy(), rtol=1e-11)
+
+
+def test_global_norm_copies_nothing():
+    array = np.ones((1000, 1000), np.float32)
+    tracemalloc.start()
+    assert kernels.global_norm([array]) == 1000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6  # in float64 the array has 8 MB

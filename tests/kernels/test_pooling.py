@@ -22,6 +22,7 @@ CASES = {
     "one element": ((1, 1), (1, 1), (1, 1), (0, 0), (1, 1), False),
     "gaps": ((7, 7), (1, 2), (3, 4), (0, 0), (1, 1), False),
     "sequence": ((9,), (3,), (2,), (1,), (1,), False),
+    "ceil, larger than the plane": ((3, 1), (2, 3), (2, 3), (0, 0), (1, 1), True),
     "sequence, ceil": ((8,), (3,), (3,), (1,), (1,), True),
     "sequence, dilated": ((9,), (2,), (3,), (1,), (3,), False),
     "volume": ((4, 5, 6), (2, 3, 2), (2, 1, 3), (1, 1, 0), (1, 1, 1), False),
@@ -118,7 +119,7 @@ def test_avg_pool(case, count_include_pad):
     assert gradient.flags.c_contiguous
 
 
-@pytest.mark.parametrize(
+adaptive = pytest.mark.parametrize(
     ("size", "output"),
     [
         ((6, 8), (3, 4)),
@@ -130,14 +131,36 @@ def test_avg_pool(case, count_include_pad):
         ((3, 5, 4), (2, 3, 4)),
     ],
 )
+
+
+def adaptive_windows(size, output):
+    for where in np.ndindex(*output):
+        seen = (slice(k * n // o, math.ceil((k + 1) * n / o)) for k, n, o in zip(where, size, output))
+        yield (..., *where), (..., *seen)
+
+
+@adaptive
+def test_adaptive_max_pool(size, output):
+    x = rng.integers(0, 4, (2, 3, *size)).astype(float)  # ties
+    x[rng.random(x.shape) < 0.1] = np.nan
+    y, indices = kernels.adaptive_max_pool(x, output)
+    assert y.shape == indices.shape == (2, 3, *output)
+    assert indices.dtype == np.int32
+    places = np.arange(math.prod(size)).reshape(size)
+    for where, seen in adaptive_windows(size, output):
+        window, place = x[seen].reshape(2, 3, -1), places[seen].reshape(-1)
+        np.testing.assert_array_equal(y[where], window.max(-1))
+        np.testing.assert_array_equal(indices[where], place[window.argmax(-1)])
+
+
+@adaptive
 def test_adaptive_avg_pool(size, output):
     x = rng.standard_normal((2, 3, *size))
     y = kernels.adaptive_avg_pool(x, output)
     assert y.shape == (2, 3, *output)
-    for where in np.ndindex(*output):
-        seen = (slice(k * n // o, math.ceil((k + 1) * n / o)) for k, n, o in zip(where, size, output))
-        mean = x[(..., *seen)].mean(axis=tuple(range(2, x.ndim)))
-        np.testing.assert_allclose(y[(..., *where)], mean, rtol=1e-12, atol=1e-14)
+    for where, seen in adaptive_windows(size, output):
+        mean = x[seen].mean(axis=tuple(range(2, x.ndim)))
+        np.testing.assert_allclose(y[where], mean, rtol=1e-12, atol=1e-14)
     g = rng.standard_normal(y.shape)
     gradient = kernels.adaptive_avg_pool_grad(g, size)
     assert gradient.shape == x.shape
@@ -153,10 +176,11 @@ def test_dtype_layout_and_no_images(images):
     gradient = kernels.max_pool_grad(y[:, :, ::-1], indices[:, :, ::-1], (6, 6))
     mean = kernels.avg_pool(x, (3, 2), (1, 2), (1, 0), False, False)
     mean_gradient = kernels.avg_pool_grad(mean, (6, 6), (3, 2), (1, 2), (1, 0), False, False)
-    adaptive = kernels.adaptive_avg_pool(x, (4, 3))
-    adaptive_gradient = kernels.adaptive_avg_pool_grad(adaptive, (6, 6))
+    adaptive_mean = kernels.adaptive_avg_pool(x, (4, 3))
+    adaptive_gradient = kernels.adaptive_avg_pool_grad(adaptive_mean, (6, 6))
+    largest, _ = kernels.adaptive_max_pool(x, (4, 3))
     assert y.shape == (images, 3, 4, 4)
-    for result in (y, gradient, mean, mean_gradient, adaptive, adaptive_gradient):
+    for result in (y, gradient, mean, mean_gradient, adaptive_mean, adaptive_gradient, largest):
         assert result.dtype == np.float32
         assert result.shape[0] == images
         assert not np.shares_memory(result, wide)
@@ -171,6 +195,7 @@ def test_a_window_of_one_element_copies():
         kernels.avg_pool(x, (1, 1), (1, 1), (0, 0), False, True),
         kernels.avg_pool_grad(x, (2, 2), (1, 1), (1, 1), (0, 0), False, True),
         kernels.adaptive_avg_pool(x, (2, 2)),
+        kernels.adaptive_max_pool(x, (2, 2))[0],
         kernels.adaptive_avg_pool_grad(x, (2, 2)),
     )
     for result in results:

@@ -233,3 +233,12 @@ def test_it_ends_with_the_block_and_is_of_one_thread_and_task():
         return nn.Linear(2, 2)
 
     assert not has_memory(decorated().weight.data)
+
+
+def test_summary_of_a_layer_of_gpt_3():
+    with tn.shape_only():
+        layer = nn.TransformerEncoderLayer(12288, 96, 4 * 12288, batch_first=True, norm_first=True)
+    found, _, memory = traced(lambda: study.summary(layer, (1, 4, 12288)))
+    assert found.parameters == 1_812_099_072
+    assert found.rows[0].output_shape == (1, 4, 12288)
+    assert memory < 100  # its weights would take 7 GB

@@ -102,6 +102,16 @@ def test_multinomial_by_its_weights(replacement):
         assert stats.chisquare(second[[0, 2]], second.sum() * weights[[0, 2]] / 3).pvalue > 1e-3
 
 
+def test_multinomial_of_the_largest_and_least_weights():
+    """Their sum is beyond the floats, or a quotient by them: still what weighs 0 is never drawn."""
+    drawn = tn.multinomial(np.broadcast_to([1.7e308, 0.0, 1.7e308], (COUNT, 3)), 1, True, seeded()).data
+    counts = np.bincount(drawn[:, 0], minlength=3)
+    assert counts[1] == 0
+    assert stats.binomtest(int(counts[0]), COUNT).pvalue > 1e-3
+    for weights in ([1.0, 0.0, 5e-324], [5e-324, 0.0, 5e-324]):
+        assert sorted(tn.multinomial(np.array(weights), 2, generator=seeded()).tolist()) == [0, 2]
+
+
 def test_multinomial_of_all():
     assert sorted(tn.multinomial([1.0, 2.0, 3.0], 3).tolist()) == [0, 1, 2]
     assert tn.multinomial(np.ones((0, 3)), 2).shape == (0, 2)

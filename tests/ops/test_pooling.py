@@ -65,6 +65,17 @@ def test_ceil_mode_drops_a_window_that_starts_in_the_padding():
     assert tn.max_pool2d(tn.ones((1, 6, 5)), 2, stride=3, padding=1, ceil_mode=True).shape == (1, 3, 2)
 
 
+def test_ceil_mode_takes_a_kernel_that_reaches_beyond():
+    """A window that starts inside counts, though no whole one fits; by a stride or more it is refused."""
+    line = np.array([[1.0, 3.0]])
+    assert tn.max_pool1d(line, 3, 2, ceil_mode=True).tolist() == [[3.0]]
+    assert tn.avg_pool1d(line, 3, 2, ceil_mode=True).tolist() == [[2.0]]
+    assert tn.lp_pool2d(line[None], 1, (1, 3), 2, ceil_mode=True).tolist() == [[[6.0]]]
+    for call in (tn.max_pool1d, tn.avg_pool1d):
+        with pytest.raises(tn.ShapeError, match="a kernel of size"):
+            call(line, 3, 1, ceil_mode=True)
+
+
 def test_means_of_ones():
     """Padding counts as zeros, or not at all; what ceil_mode sees beyond it never counts."""
     ones = np.ones((1, 3, 3))

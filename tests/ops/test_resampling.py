@@ -91,6 +91,13 @@ def test_positions_that_are_not_finite(mode):
     assert np.isfinite(tn.grid_sample(x, grid, mode, "reflection").data).all()
 
 
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+def test_infinite_positions_along_an_axis_of_one_element(padding_mode):
+    """With ``align_corners`` all of such an axis is its one element: inf times a length of 0 is no NaN."""
+    y = tn.grid_sample([[[[5.0]]]], [[[[np.inf, 0.0], [0.0, -np.inf]]]], "bilinear", padding_mode, True)
+    assert y.tolist() == [[[[5.0, 5.0]]]]
+
+
 def test_an_element_that_is_not_read_does_no_harm():
     x = IMAGE.copy()
     x[0, 0, 1, 1] = np.nan

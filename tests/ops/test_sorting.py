@@ -25,6 +25,21 @@ def test_rows_are_searched_as_one_row_is(n, side):
     np.testing.assert_array_equal(found.data, expected)
 
 
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_few_of_many_are_those_that_sorting_puts_first(dtype, largest):
+    """Ties and NaN (the largest number) as in argsort, though the other elements are not sorted."""
+    a = rng.integers(-2, 3, (30, 16, 2)).astype(dtype)
+    if dtype == np.float32:
+        a[rng.random(a.shape) < 0.2] = np.nan
+        a[:3], a[3:6] = np.nan, -np.inf
+    for k in (1, 2):
+        values, indices = tn.topk(a, k, 1, largest)
+        order = tn.argsort(a, 1, descending=largest).data[:, :k]
+        np.testing.assert_array_equal(indices.data, order)
+        np.testing.assert_array_equal(values.data, np.take_along_axis(a, order, 1))
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_unique_slices(axis):
     a = rng.integers(0, 2, (9, 2, 3))

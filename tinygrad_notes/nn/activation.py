@@ -1,7 +1,8 @@
 """Activations as layers, for Sequential.
 
 A layer of one op is that op and the arguments beside its operand, declared as class attributes in their order. From
-them come the constructor with PyTorch's names and defaults, its checks, forward and the text.
+them come the constructor with PyTorch's names and defaults (there is no ``inplace``, for values are kept for the
+backward pass), its checks, forward and the text.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ class Hardswish(Activation, function=ops.hardswish):
 
 
 class Softmax(Activation, function=ops.softmax):
-    """eˣ / Σ eˣ along ``axis``.
+    """eˣ / Σ eˣ along ``axis``, by default the last (in PyTorch it depends on the number of axes).
 
     >>> nn.Softmax()([1.0, 1.0])
     Tensor([0.5, 0.5])
@@ -283,7 +284,7 @@ class LogSoftmax(Softmax, function=ops.log_softmax):
 
 
 class Softmin(Softmax, function=ops.softmin):
-    """e⁻ˣ / Σ e⁻ˣ along ``axis``.
+    """e⁻ˣ / Σ e⁻ˣ along ``axis``, by default the last (in PyTorch it depends on the number of axes).
 
     >>> nn.Softmin()([1.0, 1.0])
     Tensor([0.5, 0.5])

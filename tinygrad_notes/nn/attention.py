@@ -22,6 +22,8 @@ class MultiheadAttention(Module):
     query (L, N, E), key (S, N, kdim), value (S, N, vdim), or with ``batch_first`` (N, L, E) and so on, or without N.
     Returns the output, laid out as the query, and the weights (N, L, S), averaged over heads (None without
     ``need_weights``, which is quicker). Masks follow PyTorch's layer, not its function: True means *not* allowed.
+    A query that may see no key gets zeros before the last projection (in PyTorch NaN). ``is_causal`` needs no mask
+    beside it, and PyTorch's ``add_bias_kv`` and ``add_zero_attn`` do not exist.
     ``in_proj_weight`` (3E, E) stacks the projections of query, key and value; with ``kdim`` or ``vdim`` they are apart.
 
     >>> x = tn.ones((2, 5, 8))

@@ -21,7 +21,8 @@ from tinygrad_notes.tensor import Tensor, as_floating
 class _Cell(Module):
     """``weight_ih`` (gates · H, input_size), ``weight_hh`` (gates · H, H), ``bias_ih`` and ``bias_hh`` (gates · H).
 
-    All start uniform on ±1/√H. A step is a scan of one step, so cells and layers share one definition and its kernels.
+    All start uniform on ±1/√H. The input of a call is ``x`` (PyTorch's ``input``). A step is a scan of one step, so
+    cells and layers share one definition and its kernels.
     """
 
     gates: int

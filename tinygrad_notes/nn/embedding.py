@@ -16,6 +16,7 @@ class Embedding(Module):
     """Rows of ``weight`` (num_embeddings, embedding_dim) at integer indices (...): result (..., embedding_dim).
 
     ``weight`` starts normal with standard deviation 1. The row ``padding_idx`` starts at 0 and gets no gradient.
+    PyTorch's ``max_norm``, ``norm_type``, ``scale_grad_by_freq`` and ``sparse`` do not exist.
 
     >>> nn.Embedding(10, 3, padding_idx=0)([[4, 0]]).data[0, 1]
     array([0., 0., 0.], dtype=float32)

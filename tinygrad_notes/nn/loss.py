@@ -1,4 +1,7 @@
-"""Losses as layers. ``reduction``: "mean", "sum" or "none". The formulas stand at the ops of the same names."""
+"""Losses as layers. ``reduction``: "mean", "sum" or "none". The formulas stand at the ops of the same names.
+
+PyTorch's deprecated ``size_average`` and ``reduce`` do not exist.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 from tinygrad_notes import ops
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn.module import Module
-from tinygrad_notes.ops.arguments import at_least, count, number, one_of, probability
+from tinygrad_notes.ops.arguments import at_least, count, flag, one_of, probability
 from tinygrad_notes.tensor import Tensor, to_array, wrap
 
 
@@ -77,6 +80,8 @@ class HuberLoss(Loss):
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
         super().__init__(reduction)
         self.delta = at_least(delta, "HuberLoss: delta", 0)
+        if self.delta == 0:
+            raise ShapeError(f"HuberLoss: delta is {delta!r}, expected a number above 0")
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return ops.huber_loss(input, target, self.reduction, self.delta)
@@ -93,7 +98,8 @@ class PoissonNLLLoss(Loss):
 
     def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"):
         super().__init__(reduction)
-        self.log_input, self.full, self.eps = log_input, full, at_least(eps, "PoissonNLLLoss: eps", 0)
+        self.log_input, self.full = flag(log_input, "PoissonNLLLoss: log_input"), flag(full, "PoissonNLLLoss: full")
+        self.eps = at_least(eps, "PoissonNLLLoss: eps", 0)
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return ops.poisson_nll_loss(input, target, self.log_input, self.full, self.eps, self.reduction)
@@ -108,7 +114,7 @@ class GaussianNLLLoss(Loss):
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
         super().__init__(reduction)
-        self.full, self.eps = full, at_least(eps, "GaussianNLLLoss: eps", 0)
+        self.full, self.eps = flag(full, "GaussianNLLLoss: full"), at_least(eps, "GaussianNLLLoss: eps", 0)
 
     def forward(self, input: Any, target: Any, var: Any) -> Tensor:
         return ops.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
@@ -194,7 +200,8 @@ class BCELoss(Loss):
 class FocalLoss(Loss):
     """Cross-entropy of σ(input) against target, times (1 - p)^``gamma``: what is predicted well counts little.
 
-    PyTorch has no such layer; the function is :func:`tinygrad_notes.sigmoid_focal_loss`. ``alpha`` -1: no weights.
+    PyTorch has no such layer; the function, whose default ``reduction`` is "none", is
+    :func:`tinygrad_notes.sigmoid_focal_loss`. ``alpha`` -1: no weights.
 
     >>> nn.FocalLoss(alpha=-1)([0.0, 9.0], [1.0, 1.0]).round(4)
     Tensor(0.0866)
@@ -202,7 +209,8 @@ class FocalLoss(Loss):
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean"):
         super().__init__(reduction)
-        self.alpha, self.gamma = number(alpha, "FocalLoss: alpha"), at_least(gamma, "FocalLoss: gamma", 0)
+        self.alpha = -1.0 if alpha == -1 else probability(alpha, "FocalLoss: alpha")
+        self.gamma = at_least(gamma, "FocalLoss: gamma", 0)
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return ops.sigmoid_focal_loss(input, target, self.alpha, self.gamma, self.reduction)
@@ -219,7 +227,7 @@ class KLDivLoss(Loss):
 
     def __init__(self, reduction: str = "mean", log_target: bool = False):
         super().__init__(reduction)
-        self.log_target = log_target
+        self.log_target = flag(log_target, "KLDivLoss: log_target")
 
     def forward(self, input: Any, target: Any) -> Tensor:
         return ops.kl_div(input, target, self.reduction, self.log_target)
@@ -234,7 +242,8 @@ class CTCLoss(Loss):
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
         super().__init__(reduction)
-        self.blank, self.zero_infinity = count(blank, "CTCLoss: blank", 0), zero_infinity
+        self.blank = count(blank, "CTCLoss: blank", 0)
+        self.zero_infinity = flag(zero_infinity, "CTCLoss: zero_infinity")
 
     def forward(self, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any) -> Tensor:
         return ops.ctc_loss(

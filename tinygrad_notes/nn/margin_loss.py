@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_notes import ops
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn.loss import Loss
-from tinygrad_notes.ops.arguments import at_least, number
+from tinygrad_notes.ops.arguments import at_least, flag, number
 from tinygrad_notes.tensor import Tensor
 
 
@@ -126,7 +126,7 @@ class TripletMarginLoss(Loss):
     ):
         super().__init__(reduction)
         self.margin, self.p = at_least(margin, "TripletMarginLoss: margin", 0), number(p, "TripletMarginLoss: p")
-        self.eps, self.swap = number(eps, "TripletMarginLoss: eps"), swap
+        self.eps, self.swap = number(eps, "TripletMarginLoss: eps"), flag(swap, "TripletMarginLoss: swap")
 
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Tensor:
         return ops.triplet_margin_loss(

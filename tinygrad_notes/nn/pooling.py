@@ -6,9 +6,11 @@ calls. A size is an int, or one for each spatial axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops import (
     adaptive_avg_pool1d,
@@ -26,7 +28,7 @@ from tinygrad_notes.ops import (
     max_pool3d,
     max_unpool2d,
 )
-from tinygrad_notes.ops.arguments import number
+from tinygrad_notes.ops.arguments import flag, number
 from tinygrad_notes.ops.windows import adaptive_size, per_axis, pooling_window
 from tinygrad_notes.tensor import Tensor
 
@@ -43,7 +45,7 @@ class _Pooling(Module):
         super().__init__()
         window = pooling_window(kernel_size, stride, padding, self.axes, f"{type(self).__name__}: ")
         self.kernel_size, self.stride, self.padding = window
-        self.ceil_mode = ceil_mode
+        self.ceil_mode = flag(ceil_mode, f"{type(self).__name__}: ceil_mode")
 
     def extra_repr(self) -> str:
         text = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -62,7 +64,7 @@ class _MaxPool(_Pooling):
     ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = per_axis(dilation, self.axes, f"{type(self).__name__}: dilation", 1)
-        self.return_indices = return_indices
+        self.return_indices = flag(return_indices, f"{type(self).__name__}: return_indices")
 
     def forward(self, x: Any) -> Any:
         return type(self).function(
@@ -110,7 +112,7 @@ class _AvgPool(_Pooling):
         count_include_pad: bool = True,
     ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = flag(count_include_pad, f"{type(self).__name__}: count_include_pad")
 
     def forward(self, x: Any) -> Tensor:
         return type(self).function(
@@ -130,6 +132,8 @@ class AvgPool1d(_AvgPool):
 
 class AvgPool2d(_AvgPool):
     """The mean of each window; ``stride`` None is ``kernel_size``. Padding counts if ``count_include_pad``.
+
+    PyTorch's ``divisor_override`` does not exist.
 
     >>> nn.AvgPool2d(2)(tn.ones((2, 8, 16, 16))).shape
     (2, 8, 8, 8)
@@ -160,6 +164,8 @@ class LPPool2d(_Pooling):
     def __init__(self, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False):
         super().__init__(kernel_size, stride, 0, ceil_mode)
         self.norm_type = number(norm_type, "LPPool2d: norm_type")
+        if not 0 < self.norm_type < math.inf:
+            raise ShapeError(f"LPPool2d: norm_type is {norm_type!r}, expected a finite number above 0")
 
     def forward(self, x: Any) -> Tensor:
         return lp_pool2d(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
@@ -235,7 +241,7 @@ class AdaptiveAvgPool3d(_Adaptive):
 class _AdaptiveMaxPool(_Adaptive):
     def __init__(self, output_size: Any, return_indices: bool = False):
         super().__init__(output_size)
-        self.return_indices = return_indices
+        self.return_indices = flag(return_indices, f"{type(self).__name__}: return_indices")
 
     def forward(self, x: Any) -> Any:
         return type(self).function(x, self.output_size, self.return_indices)

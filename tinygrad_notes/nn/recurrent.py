@@ -19,7 +19,8 @@ class _Recurrent(Module):
     """Parameters of ``num_layers`` layers in one or two directions, named and laid out as PyTorch's.
 
     ``weight_ih_l0`` (gates · H, input_size), ``weight_hh_l0`` (gates · H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-    (gates · H), then ``..._l0_reverse``, ``..._l1``; all start uniform on ±1/√H.
+    (gates · H), then ``..._l0_reverse``, ``..._l1``; all start uniform on ±1/√H. ``lengths`` of a call stand for
+    PyTorch's packed sequences; its ``proj_size`` does not exist.
     """
 
     gates: int

@@ -8,7 +8,7 @@ from tinygrad_notes import ops
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.ops.arguments import count, one_of
-from tinygrad_notes.ops.resampling import MODES
+from tinygrad_notes.ops.interpolation import MODES
 from tinygrad_notes.tensor import Tensor
 
 Size = int | tuple[int, ...] | None
@@ -16,7 +16,7 @@ Factor = float | tuple[float, ...] | None
 
 
 class Upsample(Module):
-    """Another size of x (N, C, one to three spatial axes): see :func:`~tinygrad_notes.ops.resampling.interpolate`.
+    """Another size of x (N, C, one to three spatial axes): see :func:`~tinygrad_notes.ops.interpolation.interpolate`.
 
     >>> nn.Upsample(scale_factor=2, mode="bilinear")(tn.zeros((1, 3, 4, 5))).shape
     (1, 3, 8, 10)

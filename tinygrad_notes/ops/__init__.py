@@ -121,7 +121,9 @@ from tinygrad_notes.ops.exponential import (
     sigmoid,
     tanh,
 )
+from tinygrad_notes.ops.grid_sampling import affine_grid, grid_sample
 from tinygrad_notes.ops.indexing import embedding, getitem, one_hot, scatter_add, take_along_axis
+from tinygrad_notes.ops.interpolation import interpolate
 from tinygrad_notes.ops.linalg import einsum, linear, matmul
 from tinygrad_notes.ops.loss import (
     binary_cross_entropy,
@@ -174,14 +176,6 @@ from tinygrad_notes.ops.recurrent import gru, gru_scan, lstm, lstm_scan, rnn, rn
 from tinygrad_notes.ops.reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, std, sum, var
 from tinygrad_notes.ops.regions import box_iou, nms, roi_align, roi_pool
 from tinygrad_notes.ops.regression_loss import gaussian_nll_loss, huber_loss, poisson_nll_loss, smooth_l1_loss
-from tinygrad_notes.ops.resampling import (
-    affine_grid,
-    channel_shuffle,
-    grid_sample,
-    interpolate,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
 from tinygrad_notes.ops.rounding import ceil, floor, round, trunc
 from tinygrad_notes.ops.selection import gather, index_select, masked_fill, segment_sum, take
 from tinygrad_notes.ops.shape import (
@@ -203,6 +197,7 @@ from tinygrad_notes.ops.shape import (
     transpose,
     unstack,
 )
+from tinygrad_notes.ops.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tinygrad_notes.ops.softmax import log_softmax, softmax
 from tinygrad_notes.ops.sorting import argsort, bincount, histogram, median, nonzero, searchsorted, sort, topk, unique
 from tinygrad_notes.ops.trigonometry import (

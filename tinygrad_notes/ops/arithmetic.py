@@ -15,8 +15,9 @@ from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.exponential import log
+from tinygrad_notes.ops.shape import operand
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_dtype, int64, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, wrap
 
 
 @op(elementwise=True)
@@ -240,6 +241,12 @@ def astype(a, dtype):
     if dtype.kind != "f" and type(a) is Tensor:
         return wrap(a.data.astype(dtype))
     return astype_(a, dtype)
+
+
+def floating_operand(a):
+    """The :func:`operand` of a function that is no op itself, integers as float32."""
+    a = operand(a)
+    return a if a.dtype.kind == "f" else astype(a, float32)
 
 
 @op

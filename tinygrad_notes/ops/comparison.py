@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError
@@ -199,8 +201,12 @@ def where(condition: Array, a: Array, b: Array):
     >>> x.grad
     Tensor([0.  , 0.  , 0.25])
     """
+    value: Any = np.where(condition, a, b)
+    for number in (a, b):
+        if type(number) is int and value.dtype.kind in "iu":
+            value.dtype.type(number)  # OverflowError, where np.where cuts off what does not fit
     return (
-        np.where(condition, a, b),
+        value,
         lambda g: None,
         lambda g, condition: where(condition, g, 0.0),
         lambda g, condition: where(condition, 0.0, g),

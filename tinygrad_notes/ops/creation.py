@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_notes.errors import DeviceError, DTypeError, ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import count, number
+from tinygrad_notes.ops.arguments import count, flag, number
 from tinygrad_notes.tensor import Tensor, as_dtype, cuda_array_module, float32, to_array, to_device, wrap
 
 CPU, CUDA = 1, 2  # DLPack's kinds of device
@@ -40,7 +40,8 @@ def asarray(data: Any, dtype: Any = None, device: str | None = None, copy: bool 
     >>> a
     array([5., 0.])
     """
-    return wrap(to_device(to_array(data, dtype, copy=bool(copy)), device))
+    copied = copy is not None and flag(copy, "copy")
+    return wrap(to_device(to_array(data, dtype, copy=copied), device))
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:
@@ -141,6 +142,9 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = float32
     Tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
+    for value, name in ((n_rows, "n_rows"), (n_cols, "n_cols")):
+        if isinstance(value, bool):
+            raise DTypeError(f"eye: {name} is {value!r}, expected an integer")
     rows, columns = _shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
     return _made(np.eye(rows, columns, count(k, "eye: k", -(2**31)), _dtype(dtype)), device, False)
 

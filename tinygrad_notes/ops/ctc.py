@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import count
+from tinygrad_notes.ops.arguments import count, flag
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.loss_arguments import check_reduction, reduced
 from tinygrad_notes.ops.reduction import logsumexp
@@ -93,7 +93,7 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
             f"targets has label {int(wrong[0])}, expected 0 to {classes - 1} ({classes} classes) but the blank, {blank}"
         )
     losses = ctc_loss_(log_probs, targets, input_lengths, target_lengths, blank)
-    if zero_infinity:
+    if flag(zero_infinity, "zero_infinity"):
         losses = where((losses == np.inf).data, 0.0, losses)
     if reduction == "mean":
         losses = losses / np.maximum(target_lengths, 1).astype(losses.dtype)

@@ -7,7 +7,7 @@ from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import at_least, number
 from tinygrad_notes.ops.comparison import maximum
 from tinygrad_notes.ops.reduction import norm, sum
-from tinygrad_notes.ops.shape import expand_dims, operand
+from tinygrad_notes.ops.shape import broadcast_to, expand_dims, operand
 
 
 @named
@@ -28,14 +28,17 @@ def normalize(a, p=2.0, axis=1, eps=1e-12):
 def cosine_similarity(a, b, axis=1, eps=1e-8):
     """a·b / (max(‖a‖, ``eps``) max(‖b‖, ``eps``)) over ``axis``: the cosine of the angle. PyTorch's defaults.
 
-    The operands broadcast. Beside a vector of zeros it is 0.
+    The operands broadcast first, also along ``axis``. Beside a vector of zeros it is 0.
 
     >>> tn.cosine_similarity([[1.0, 0.0], [1.0, 1.0]], [[0.0, 2.0], [3.0, 3.0]]).round(4)
     Tensor([0., 1.])
     """
     a, b, eps = operand(a), operand(b), at_least(eps, "eps", 0)
-    lengths = maximum(norm(a, 2, axis, True), eps), maximum(norm(b, 2, axis, True), eps)
-    return sum((a / lengths[0]) * (b / lengths[1]), axis)
+    products = a * b
+    if a.shape != b.shape:  # a length along an axis that broadcasts counts the repeated elements
+        a, b = broadcast_to(a, products.shape), broadcast_to(b, products.shape)
+    lengths = maximum(norm(a, 2, axis), eps) * maximum(norm(b, 2, axis), eps)
+    return sum(products, axis) / lengths
 
 
 @named

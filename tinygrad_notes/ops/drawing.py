@@ -228,12 +228,12 @@ def multinomial(p: Any, num_samples: int, replacement: bool = False, generator: 
     fewest = int(np.count_nonzero(weights, -1).min(initial=weights.shape[-1]))
     if fewest < (min(size, 1) if replacement else size):
         raise ShapeError(f"num_samples is {size}, but a row of p has {fewest} weights above 0")
-    rows = weights.reshape(-1, weights.shape[-1])
+    rows = np.atleast_2d(weights)
     if replacement:
         found = _with_replacement(rows, size, source(generator))
     else:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            times = source(generator).standard_exponential(rows.shape) / rows
+        with np.errstate(divide="ignore", invalid="ignore"):  # by logarithms, which no weight above 0 overflows
+            times = np.log(source(generator).standard_exponential(rows.shape)) - np.log(rows)
         found = np.argsort(np.where(rows > 0, times, np.inf), -1, kind="stable")[:, :size]
     value = found.reshape(*weights.shape[:-1], size).astype(np.int64)
     return _made(value, p.device if type(p) is Tensor else None, False)
@@ -243,7 +243,7 @@ def _with_replacement(rows: np.ndarray, size: int, random: Generator) -> np.ndar
     found = np.zeros((len(rows), size), np.int64)
     if not found.size:
         return found
-    sums = np.cumsum(rows, -1)
+    sums = np.cumsum(rows / rows.max(-1, keepdims=True), -1)  # weights near the largest float have no sum
     last = rows.shape[-1] - 1 - np.argmax(rows[:, ::-1] > 0, -1)  # rounding must not lead beyond it
     for i, (total, drawn) in enumerate(zip(sums, random.random(found.shape))):
         found[i] = np.minimum(np.searchsorted(total, drawn * total[-1], side="right"), last[i])

@@ -13,7 +13,7 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.activation import softplus
-from tinygrad_notes.ops.arguments import at_least, count, number, probability
+from tinygrad_notes.ops.arguments import at_least, count, flag, number, probability
 from tinygrad_notes.ops.arithmetic import abs, square, subtract
 from tinygrad_notes.ops.comparison import clip, logical_and, maximum, where
 from tinygrad_notes.ops.exponential import exp, log, log1p, sigmoid
@@ -134,8 +134,9 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """-w (t log x + (1 - t) log(1 - x)), of probabilities x and t; for logits :func:`binary_cross_entropy_with_logits`.
 
     As in PyTorch no logarithm is below -100, and the derivative (x - t) / (x (1 - x)) has a divisor of at least 1e-12:
-    finite for certain predictions too, and not 0 for wrong ones. ``target`` has the shape of ``input``; ``weight`` w
-    broadcasts against it. All get gradients. An input or a target that is NaN or not from 0 to 1 raises ShapeError.
+    finite for certain predictions too, and not 0 for wrong ones. The gradient of t, log(1 - x) - log x, ends at ±100
+    with the logarithms (in PyTorch ±inf). ``target`` has the shape of ``input``; ``weight`` w broadcasts against it.
+    All get gradients. An input or a target that is NaN or not from 0 to 1 raises ShapeError.
 
     >>> tn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], reduction="none").round(4)
     Tensor([  0.6931, 100.    ])
@@ -166,6 +167,8 @@ def sigmoid_focal_loss(input, target, alpha=0.25, gamma=2.0, reduction="none"):
     input, target = of_one_shape(input, target)
     check_probabilities(target, "a number from 0 to 1", 1)
     alpha, gamma = number(alpha, "alpha"), at_least(gamma, "gamma", 0)
+    if alpha != -1:
+        probability(alpha, "alpha")
     missed = sigmoid(-input) * target + sigmoid(input) * (1 - target)  # 1 - p without its cancellation
     if 0 < gamma < 1:  # the derivative of a power at 0 would be infinite
         missed = clip(missed, float(np.finfo(missed.dtype).tiny))
@@ -186,7 +189,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
     """
     check_reduction(reduction, ("none", "mean", "batchmean", "sum"))
     input, target = of_one_shape(input, target)
-    if not log_target:
+    if not flag(log_target, "log_target"):
         check_probabilities(target, "probabilities of at least 0")
     if log_target:
         losses = exp(target) * (target - input)

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.activation import relu, softplus
-from tinygrad_notes.ops.arguments import at_least, number
+from tinygrad_notes.ops.arguments import at_least, flag, number
 from tinygrad_notes.ops.arithmetic import sqrt, square
 from tinygrad_notes.ops.comparison import clip, minimum, where
 from tinygrad_notes.ops.indexing import take_along_axis
@@ -164,6 +164,6 @@ def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6,
         raise ShapeError("anchor has no axes, expected (..., D)")
     eps, margin = number(eps, "eps"), at_least(margin, "margin", 0)
     near, far = norm(anchor - positive + eps, p, -1), norm(anchor - negative + eps, p, -1)
-    if swap:
+    if flag(swap, "swap"):
         far = minimum(far, norm(positive - negative + eps, p, -1))
     return reduced(clip(near - far + margin, 0.0), reduction)

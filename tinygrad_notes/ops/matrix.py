@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_notes.errors import GradientError, ShapeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.ops.arguments import flag
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.diagonals import tril
 from tinygrad_notes.ops.linalg import matmul
@@ -326,7 +327,7 @@ def svd(a, full_matrices=True):
     >>> np.allclose(nuclear_grad, u @ vh, atol=1e-5)
     True
     """
-    return svd_(a, bool(full_matrices))
+    return svd_(a, flag(full_matrices, "full_matrices"))
 
 
 def _svd_grad(g, y):

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import number
+from tinygrad_notes.ops.arguments import flag, number
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.shape import operand, reshape
 from tinygrad_notes.ops.windows import (
@@ -38,7 +38,7 @@ def max_pool_(x: Array, kernel_size, stride, padding, dilation, ceil_mode, retur
     axes, ndim = len(kernel_size), x.ndim
     check_not_empty(x, axes)
     size = x.shape[-axes:]
-    check_fits(size, kernel_size, padding, dilation)
+    check_fits(size, kernel_size, padding, dilation, stride if ceil_mode else None)
     if max(dilation) > 1 and max(padding) > 0:
         _check_seen(size, (kernel_size, stride, padding, dilation), ceil_mode)
     images = batched(as_floating(x), axes)
@@ -80,7 +80,8 @@ def _check_seen(size, window, ceil_mode):
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     window = pooling_window(kernel_size, stride, padding, axes)
-    return max_pool_(x, *window, per_axis(dilation, axes, "dilation", 1), bool(ceil_mode), return_indices)
+    options = flag(ceil_mode, "ceil_mode"), flag(return_indices, "return_indices")
+    return max_pool_(x, *window, per_axis(dilation, axes, "dilation", 1), *options)
 
 
 @named
@@ -122,31 +123,11 @@ def adaptive_max_pool_(x: Array, output_size, return_indices):
     axes, ndim = len(output_size), x.ndim
     check_not_empty(x, axes)
     size = x.shape[-axes:]
-    value, indices = _first_largest(batched(as_floating(x), axes), _counts(output_size, size))
+    value, indices = kernels.adaptive_max_pool(batched(as_floating(x), axes), _counts(output_size, size))
     value, indices = of_axes(value, ndim), of_axes(indices, ndim)
     if return_indices:
         return (value, indices), lambda g: max_pool_grad(g[0], indices, size)
     return value, lambda g: max_pool_grad(g, indices, size)
-
-
-def _first_largest(x, counts):
-    """The largest of each of ``counts`` windows that cover x (N, C, *size), and the place of the first of equals.
-
-    One axis at a time, the last one first: the first row that holds the maximum of a window holds its first place.
-    """
-    size = x.shape[2:]
-    places = np.arange(math.prod(size), like=x, dtype=np.int32).reshape(size)
-    places = np.broadcast_to(places, x.shape)
-    for axis in range(x.ndim - 1, 1, -1):
-        n, windows = x.shape[axis], counts[axis - 2]
-        values, found = [], []
-        for i in range(windows):
-            window = (slice(None),) * axis + (slice(i * n // windows, -(-(i + 1) * n // windows)),)
-            best = np.expand_dims(np.argmax(x[window], axis=axis), axis)
-            values.append(np.take_along_axis(x[window], best, axis=axis))
-            found.append(np.take_along_axis(places[window], best, axis=axis))
-        x, places = np.concatenate(values, axis=axis), np.concatenate(found, axis=axis)
-    return x, places
 
 
 @named
@@ -156,7 +137,7 @@ def adaptive_max_pool1d(x, output_size, return_indices=False):
     >>> tn.adaptive_max_pool1d([[1.0, 3.0, 2.0, 0.0, 1.0]], 2)
     Tensor([[3., 2.]])
     """
-    return adaptive_max_pool_(x, adaptive_size(output_size, 1), return_indices)
+    return adaptive_max_pool_(x, adaptive_size(output_size, 1), flag(return_indices, "return_indices"))
 
 
 @named
@@ -169,7 +150,7 @@ def adaptive_max_pool2d(x, output_size, return_indices=False):
     Tensor([[[2.],
              [5.]]])
     """
-    return adaptive_max_pool_(x, adaptive_size(output_size, 2), return_indices)
+    return adaptive_max_pool_(x, adaptive_size(output_size, 2), flag(return_indices, "return_indices"))
 
 
 @named
@@ -179,7 +160,7 @@ def adaptive_max_pool3d(x, output_size, return_indices=False):
     >>> tn.adaptive_max_pool3d(tn.ones((2, 3, 8, 6, 5)), (None, 2, 2)).shape
     (2, 3, 8, 2, 2)
     """
-    return adaptive_max_pool_(x, adaptive_size(output_size, 3), return_indices)
+    return adaptive_max_pool_(x, adaptive_size(output_size, 3), flag(return_indices, "return_indices"))
 
 
 @named
@@ -234,7 +215,7 @@ def avg_pool_(x: Array, kernel_size, stride, padding, ceil_mode, count_include_p
     axes, ndim = len(kernel_size), x.ndim
     check_not_empty(x, axes)
     size, options = x.shape[-axes:], (kernel_size, stride, padding, ceil_mode, count_include_pad)
-    check_fits(size, kernel_size, padding, (1,) * axes)
+    check_fits(size, kernel_size, padding, (1,) * axes, stride if ceil_mode else None)
     value = kernels.avg_pool(batched(as_floating(x), axes), *options)
     return of_axes(value, ndim), lambda g: avg_pool_grad(g, size, *options)
 
@@ -249,7 +230,7 @@ def avg_pool_grad(g_: Array, input_size, kernel_size, stride, padding, ceil_mode
 
 def _avg_pool(axes, x, kernel_size, stride, padding, ceil_mode, count_include_pad):
     window = pooling_window(kernel_size, stride, padding, axes)
-    return avg_pool_(x, *window, bool(ceil_mode), bool(count_include_pad))
+    return avg_pool_(x, *window, flag(ceil_mode, "ceil_mode"), flag(count_include_pad, "count_include_pad"))
 
 
 @named
@@ -361,7 +342,8 @@ def lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False):
         raise ShapeError(f"norm_type is {norm_type!r}, expected a finite number above 0")
     x, window = operand(x), pooling_window(kernel_size, stride, 0, 2)
     check_not_empty(x, 2)
-    check_fits(x.shape[-2:], window[0], (0, 0), (1, 1))
-    total = avg_pool_(x**p, *window, bool(ceil_mode), True) * math.prod(window[0])
+    beyond = window[1] if flag(ceil_mode, "ceil_mode") else None
+    check_fits(x.shape[-2:], window[0], (0, 0), (1, 1), beyond)
+    total = avg_pool_(x**p, *window, ceil_mode, True) * math.prod(window[0])
     empty = total.detach() == 0  # there 0^(1/p) has no derivative
     return where(empty, 0.0, where(empty, 1.0, total) ** (1.0 / p))

@@ -10,14 +10,14 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.generator import draw_seed
-from tinygrad_notes.ops.arguments import at_least, probability
-from tinygrad_notes.ops.arithmetic import astype
+from tinygrad_notes.ops.arguments import at_least, flag, probability
+from tinygrad_notes.ops.arithmetic import floating_operand
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.drawing import source
-from tinygrad_notes.ops.shape import operand, single_axis
+from tinygrad_notes.ops.shape import single_axis
 from tinygrad_notes.ops.softmax import softmax
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, float32, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, to_array, wrap
 
 
 @op
@@ -53,11 +53,6 @@ def _seed(seed):
     return draw_seed() if seed is None else int(seed)
 
 
-def _floating(x):
-    x = operand(x)
-    return x if x.dtype.kind == "f" else astype(x, float32)
-
-
 def _kept(x, shape, p, seed):
     """A mask of ``shape``, beside x: true with probability 1 - p."""
     return kernels.dropout_mask(np.zeros_like(x.data, shape=shape), p, _seed(seed))
@@ -65,7 +60,7 @@ def _kept(x, shape, p, seed):
 
 def _drop_channels(x, p, training, seed, axes):
     """Dropout of whole channels of x (N, C, ...) or (C, ...), with ``axes`` axes behind them."""
-    x, p = _floating(x), probability(p, "p")
+    x, p = floating_operand(x), probability(p, "p")
     _check_seed(seed)
     if len(x.shape) not in (axes + 1, axes + 2):
         places = ", ".join(("L", "H, W", "D, H, W")[axes - 1].split(", "))
@@ -125,7 +120,7 @@ def alpha_dropout(x, p=0.5, training=True, seed=None):
     >>> tn.alpha_dropout([1.0, 2.0], 0.5, training=False).tolist()
     [1.0, 2.0]
     """
-    x, p = _floating(x), probability(p, "p")
+    x, p = floating_operand(x), probability(p, "p")
     _check_seed(seed)
     if not training or p == 0:
         return x
@@ -146,9 +141,10 @@ def gumbel_softmax(logits, tau=1.0, hard=False, axis=-1, generator=None):
     >>> tn.gumbel_softmax([[0.0, 100.0, 0.0]], hard=True).tolist()
     [[0.0, 1.0, 0.0]]
     """
-    logits, tau = _floating(logits), at_least(tau, "tau", 0)
+    logits, tau = floating_operand(logits), at_least(tau, "tau", 0)
     if tau == 0:
         raise ShapeError("tau is 0, expected a number above 0")
+    flag(hard, "hard")
     axis = single_axis(axis, len(logits.shape), "gumbel_softmax")
     drawn = source(generator).standard_exponential(tuple(logits.shape))
     noise = -np.log(np.maximum(drawn, np.finfo(np.float64).tiny))

@@ -7,12 +7,12 @@ import numpy as np
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import number
-from tinygrad_notes.ops.arithmetic import abs, astype, square
+from tinygrad_notes.ops.arithmetic import abs, astype, floating_operand, square
 from tinygrad_notes.ops.comparison import maximum, where
 from tinygrad_notes.ops.exponential import exp
-from tinygrad_notes.ops.shape import broadcast_to, flip, operand, reshape
+from tinygrad_notes.ops.shape import broadcast_to, flip, reshape
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import as_floating, float32, float64, int64
+from tinygrad_notes.tensor import as_floating, float64, int64
 
 
 def kept_axes(shape, axis):
@@ -102,7 +102,7 @@ def var(a: Array, axis=None, correction=0, keepdims=False):
     x = as_floating(a)
     kept = kept_axes(x.shape, axis)
     count = _count(x.shape, kept)
-    divisor = count - correction
+    divisor = count - number(correction, "correction")
     centred = x - _sum(x, axis, True) / (count or 1)
     total = _sum(np.square(centred), axis, keepdims)
     value = total / divisor if divisor > 0 else total * np.nan
@@ -203,6 +203,8 @@ def logsumexp(a: Array, axis=None, keepdims=False):
     kept = kept_axes(x.shape, axis)
     if keepdims not in (False, True):
         raise DTypeError(f"keepdims is {keepdims!r}, expected True or False")
+    if not x.ndim and axis is not None and axis != ():  # NumPy takes 0 and -1 for the axis of a number, at times
+        raise ShapeError(f"axis {axis} is out of bounds for an array without axes")
     if _count(x.shape, kept) == 0:
         return x.sum(axis=axis, keepdims=keepdims) - np.inf, lambda g, a, y: a * 0.0
     top = np.max(x, axis=axis, keepdims=True)
@@ -255,8 +257,7 @@ def norm(a, ord=2, axis=None, keepdims=False):
     >>> tn.norm([3.0, -4.0], ord=1), tn.norm([3.0, -4.0], ord=np.inf)
     (Tensor(7.), Tensor(4.))
     """
-    a = operand(a)
-    a = a if a.dtype.kind == "f" else astype(a, float32)
+    a = floating_operand(a)
     if ord == 2:
         return _root(sum(square(a), axis, keepdims))
     ord, size = number(ord, "ord"), abs(a)

@@ -9,15 +9,18 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import at_least, count
-from tinygrad_notes.ops.arithmetic import astype
+from tinygrad_notes.ops.arguments import at_least, count, flag
+from tinygrad_notes.ops.arithmetic import floating_operand
 from tinygrad_notes.ops.comparison import maximum, minimum, where
 from tinygrad_notes.ops.indexing import check_range, getitem_
 from tinygrad_notes.ops.linalg import matmul
 from tinygrad_notes.ops.reduction import sum
-from tinygrad_notes.ops.shape import broadcast_to, concat, matrix_transpose, operand, permute_dims, reshape
+from tinygrad_notes.ops.shape import broadcast_to, concat, matrix_transpose, permute_dims, reshape
 from tinygrad_notes.ops.windows import per_axis
-from tinygrad_notes.tensor import Tensor, float32, float64, to_array, to_numpy, wrap
+from tinygrad_notes.tensor import Tensor, float64, to_array, to_numpy, wrap
+
+# How far from the image a corner of a box may lie: bins have as many points as elements.
+FARTHEST = 2**20
 
 
 @named
@@ -34,7 +37,7 @@ def roi_pool(x, boxes, output_size, spatial_scale=1.0):
     """
     x, (height, width) = _images(x), per_axis(output_size, 2, "output_size", 1)
     images, corners = _boxes(boxes, x.shape[0])
-    corners = corners * at_least(spatial_scale, "spatial_scale", 0)
+    corners = _scaled(corners, spatial_scale)
     corners = (np.sign(corners) * np.floor(np.abs(corners) + 0.5)).astype(np.int64)
     planes, size = getattr(x, "data", x), tuple(x.shape[2:])
     places = np.zeros((len(images), x.shape[1], height, width), np.int64)
@@ -91,7 +94,7 @@ def roi_align(x, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, align
     x, (height, width) = _images(x), per_axis(output_size, 2, "output_size", 1)
     images, corners = _boxes(boxes, x.shape[0])
     ratio = count(sampling_ratio, "sampling_ratio", -1)
-    corners = corners * at_least(spatial_scale, "spatial_scale", 0) - (0.5 if aligned else 0.0)
+    corners = _scaled(corners, spatial_scale) - (0.5 if flag(aligned, "aligned") else 0.0)
     planes, channels, size = getattr(x, "data", x), x.shape[1], tuple(x.shape[2:])
     down = _weights(corners[:, 1], corners[:, 3], height, size[0], ratio, aligned)
     across = _weights(corners[:, 0], corners[:, 2], width, size[1], ratio, aligned)
@@ -185,17 +188,27 @@ def nms(boxes, scores, iou_threshold):
 
 
 def _images(x):
-    x = operand(x)
+    x = floating_operand(x)
     if len(x.shape) != 4 or 0 in x.shape[2:]:
         raise ShapeError(f"x has shape {tuple(x.shape)}, expected (N, C, H, W), H and W at least 1")
-    return x if x.dtype.kind == "f" else astype(x, float32)
+    return x
 
 
 def _corners(boxes, name):
-    boxes = operand(boxes)
+    boxes = floating_operand(boxes)
     if len(boxes.shape) != 2 or boxes.shape[1] != 4:
         raise ShapeError(f"{name} have shape {tuple(boxes.shape)}, expected (n, 4)")
-    return boxes if boxes.dtype.kind == "f" else astype(boxes, float32)
+    return boxes
+
+
+def _scaled(corners, spatial_scale):
+    """Corners in elements, of which bins are made: no more of them than an image may have."""
+    corners = corners * at_least(spatial_scale, "spatial_scale", 0)
+    if bool((np.abs(corners) > FARTHEST).any()):
+        raise ShapeError(
+            f"boxes have a corner at {float(np.abs(corners).max()):g} elements, expected at most {FARTHEST}"
+        )
+    return corners
 
 
 def _boxes(boxes, n):

@@ -1,7 +1,7 @@
 """Losses of numbers: robust ones (smooth_l1_loss, huber_loss) and likelihoods of counts and of normal variables.
 
 By PyTorch's names and rules; ``reduction`` is "mean" over all elements, "sum" or "none". Shapes must be equal, as in
-mse_loss.
+mse_loss. PyTorch's ``weight`` does not exist: multiply the losses of ``reduction="none"``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
-from tinygrad_notes.ops.arguments import at_least
+from tinygrad_notes.ops.arguments import at_least, flag
 from tinygrad_notes.ops.arithmetic import abs, astype, square, subtract
 from tinygrad_notes.ops.comparison import clip, where
 from tinygrad_notes.ops.exponential import exp, log
@@ -72,15 +72,15 @@ def poisson_nll_loss(input, target, log_input=True, full=False, eps=1e-8, reduct
     """eˣ - t x, the negative log-likelihood of counts t under Poisson variables of rate eˣ, without log t!.
 
     Without ``log_input`` the input is the rate itself, and the loss x - t log(x + ``eps``). ``full`` adds Stirling's
-    t log t - t + log(2πt) / 2 in place of log t! where t > 1.
+    t log t - t + log(2πt) / 2 in place of log t! where t > 1; elsewhere t gets no gradient of it (in PyTorch NaN at 0).
 
     >>> tn.poisson_nll_loss([0.0, 0.0], [1.0, 2.0], full=True, reduction="none").round(4)
     Tensor([1.    , 1.6518])
     """
     input, target = of_one_shape(input, target)
     eps = at_least(eps, "eps", 0)
-    losses = exp(input) - target * input if log_input else input - target * log(input + eps)
-    if full:
+    losses = exp(input) - target * input if flag(log_input, "log_input") else input - target * log(input + eps)
+    if flag(full, "full"):
         counted = where(target > 1, _floating(target, losses), 1.0)
         stirling = counted * log(counted) - counted + 0.5 * log(2 * math.pi * counted)
         losses = losses + where(target > 1, stirling, 0.0)
@@ -112,4 +112,4 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         raise ShapeError(f"var has {float(negative[0]):g}, expected variances of at least 0")
     var = var + np.maximum(eps - var.data, 0)
     losses = 0.5 * (log(var) + square(input - target) / var)
-    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+    return reduced(losses + 0.5 * math.log(2 * math.pi) if flag(full, "full") else losses, reduction)

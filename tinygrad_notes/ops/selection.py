@@ -110,6 +110,8 @@ def masked_fill(a, mask, value):
     floating = isinstance(value, float) or (not isinstance(value, int) and value.dtype.kind == "f")
     if floating and a.dtype.kind != "f":
         raise DTypeError(f"value is {describe(value)}, which a of {a.dtype} cannot hold; say .astype first")
+    if type(value) is int and a.dtype.kind == "b":
+        raise DTypeError(f"value is {value}, which a of bool cannot hold; say .astype first")
     return where(mask, value, a)
 
 

@@ -53,8 +53,8 @@ def flatten(a, start_axis=0, end_axis=-1):
     """
     a = operand(a)
     n = len(a.shape)
-    if n == 0:
-        return reshape(a, (1,))
+    if n == 0:  # counts as one axis of a single element
+        a, n = reshape(a, (1,)), 1
     first, last = single_axis(start_axis, n, "flatten"), single_axis(end_axis, n, "flatten")
     if first > last:
         raise ShapeError(f"flatten: start_axis {start_axis} comes after end_axis {end_axis}")
@@ -323,6 +323,8 @@ def pad(a, pad_width, mode="constant", constant_values=0):
     if mode == "constant":
         kind = np.asarray(constant_values).dtype.kind
         if kind not in "iufb" or (kind == "f" and a.dtype.kind != "f"):
+            raise DTypeError(f"pad: constant_values is {constant_values!r}, expected numbers of dtype {a.dtype}")
+        if a.dtype.kind in "iu" and np.any(np.asarray(constant_values) != np.asarray(constant_values).astype(a.dtype)):
             raise DTypeError(f"pad: constant_values is {constant_values!r}, expected numbers of dtype {a.dtype}")
         return _pad(a, widths, constant_values) if n else a
     if mode not in ("edge", "reflect", "symmetric", "wrap"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
-from tinygrad_notes.ops.arguments import count, number, one_of
+from tinygrad_notes.ops.arguments import count, flag, number, one_of
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.indexing import scatter_add, take_along_axis_
 from tinygrad_notes.ops.reduction import kept_axes, mean, sum
@@ -84,8 +84,24 @@ def topk(a, k, axis=-1, largest=True, sorted=True):
     k = count(k, "k", 0)
     if k > a.shape[axis]:
         raise ShapeError(f"k is {k}, but axis {axis} has size {a.shape[axis]}")
-    chosen = _order(a, axis, bool(largest))[(*(slice(None),) * axis, slice(0, k))]
+    if 0 < 8 * k <= a.shape[axis]:
+        array = np.moveaxis(a.data if type(a) is Tensor else a, axis, -1)
+        chosen = np.moveaxis(_leading(array, k, bool(largest)), -1, axis)
+    else:
+        chosen = _order(a, axis, bool(largest))[(*(slice(None),) * axis, slice(0, k))]
     return take_along_axis_(a, chosen, axis), wrap(chosen)
+
+
+def _leading(a, k, largest):
+    """The first ``k`` of the indices that sort ``a`` along its last axis, without sorting what is left."""
+    place = a.shape[-1] - k if largest else k - 1
+    last = np.partition(a, place, -1)[..., place, None]  # the last one that is chosen
+    nan, ends_in_nan = a != a, last != last
+    better = (a > last) | (nan & ~ends_in_nan) if largest else (a < last) | (~nan & ends_in_nan)
+    equal = (a == last) | (nan & ends_in_nan)
+    chosen = better | (equal & (np.cumsum(equal, -1) <= k - np.sum(better, -1, keepdims=True)))
+    index = np.nonzero(chosen)[-1].reshape(*a.shape[:-1], k)
+    return np.take_along_axis(index, _order(np.take_along_axis(a, index, -1), -1, largest), -1)
 
 
 @named
@@ -100,6 +116,7 @@ def median(a, axis=None, keepdims=False):
     >>> tn.value_and_grad(tn.median)([5.0, 1.0, 3.0, 4.0])
     (Tensor(3.5), Tensor([0. , 0. , 0.5, 0.5]))
     """
+    flag(keepdims, "keepdims")
     a = operand(a)
     kept = kept_axes(a.shape, axis)
     a, axis = _flattened(a, axis)
@@ -194,9 +211,9 @@ def unique(a, return_index=False, return_inverse=False, return_counts=False, axi
     if axis is not None:
         inverse = reshape(inverse, (-1,))
     wanted = ((return_index, index), (return_inverse, inverse), (return_counts, counts))
-    for (flag, _), name in zip(wanted, ("return_index", "return_inverse", "return_counts")):
-        _FLAG_
-    found = (values, *(part for flag, part in wanted if flag))
+    for (chosen, _), name in zip(wanted, ("return_index", "return_inverse", "return_counts")):
+        flag(chosen, name)
+    found = (values, *(part for chosen, part in wanted if chosen))
     return found[0] if len(found) == 1 else found
 
 
@@ -253,6 +270,8 @@ def histogram(a, bins=10, range=None, density=False, weights=None):
             raise ShapeError("a has elements that are not finite; give the range of the bins")
     else:
         bins = to_array(bins)
+        if not bins.size:
+            raise ShapeError(f"bins have shape {tuple(bins.shape)}, expected one row of edges")
     counts, edges = np.histogram(as_floating(array), bins, range, density=density and weights is None)
     dtype = array.dtype if array.dtype.kind == "f" else float32
     if weights is None:

@@ -65,10 +65,10 @@ def check_not_empty(x, axes):
         raise ShapeError(f"x has shape {tuple(x.shape)}, expected {LEAST[axes]}")
 
 
-def check_fits(size, kernel_size, padding, dilation):
-    """A window is not larger than the padded operand."""
-    for n, k, p, d in zip(size, kernel_size, padding, dilation):
-        if d * (k - 1) + 1 > n + 2 * p:
+def check_fits(size, kernel_size, padding, dilation, beyond=None):
+    """A window is not larger than the padded operand, or by less than its stride, ``beyond``, with ``ceil_mode``."""
+    for n, k, p, d, b in zip(size, kernel_size, padding, dilation, beyond or (1,) * len(size)):
+        if d * (k - 1) + 1 >= n + 2 * p + b:
             break
     else:
         return

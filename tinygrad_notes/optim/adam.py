@@ -15,6 +15,7 @@ class Adam(Optimizer):
     """m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²,  θ ← θ - lr m̂ / (√v̂ + eps), m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ).
 
     Kingma and Ba 2015, arXiv:1412.6980. ``weight_decay`` adds weight_decay θ to g (g is negated to ``maximize``).
+    PyTorch's ``amsgrad`` does not exist.
 
     >>> w = tn.tensor([1.0, -1.0], requires_grad=True)
     >>> (3 * w).sum().backward()

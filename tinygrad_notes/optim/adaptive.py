@@ -76,7 +76,8 @@ class RMSprop(OneByOne):
     """v ← α v + (1 - α) d²,  θ ← θ - lr d / (√v + eps), with d = g + weight_decay θ (g negated to ``maximize``).
 
     ``centered``: the mean m ← α m + (1 - α) d is taken off, √(v - m²) (Graves 2013, arXiv:1308.0850). ``momentum`` μ:
-    b ← μ b + d / (√v + eps), θ ← θ - lr b. Tieleman and Hinton 2012.
+    b ← μ b + d / (√v + eps), θ ← θ - lr b; it may be switched on later, from b = 0 (in PyTorch a KeyError). Tieleman
+    and Hinton 2012.
 
     >>> w = tn.tensor([1.0, -1.0], requires_grad=True)
     >>> w.grad = tn.tensor([3.0, -0.1])
@@ -104,7 +105,8 @@ class RMSprop(OneByOne):
         super().__init__(params, defaults | {"centered": centered, "maximize": maximize})
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        check_least(self, settings, lr=0.0, alpha=0.0, eps=0.0, weight_decay=0.0, momentum=0.0)
+        check_least(self, settings, lr=0.0, eps=0.0, weight_decay=0.0, momentum=0.0)
+        probability(settings["alpha"], "RMSprop: alpha")
 
     def needed(self, group: Group) -> Iterable[str]:
         used = {"momentum_buffer": group["momentum"] > 0, "grad_avg": group["centered"]}

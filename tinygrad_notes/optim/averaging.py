@@ -12,7 +12,7 @@ from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.modes import no_grad
 from tinygrad_notes.nn.module import Module
 from tinygrad_notes.nn.normalization import _BatchNorm
-from tinygrad_notes.ops.arguments import count, one_of, probability
+from tinygrad_notes.ops.arguments import count, flag, one_of, probability
 from tinygrad_notes.optim.cycles import anneal, for_groups
 from tinygrad_notes.optim.optimizer import Optimizer
 from tinygrad_notes.optim.schedule import Schedule
@@ -119,7 +119,8 @@ class AveragedModel(Module):
         if device is not None:
             self.module.to(device)
         self.register_buffer("n_averaged", wrap(np.zeros((), np.int64)))
-        self.avg_fn, self.multi_avg_fn, self.use_buffers = avg_fn, multi_avg_fn, use_buffers
+        self.avg_fn, self.multi_avg_fn = avg_fn, multi_avg_fn
+        self.use_buffers = flag(use_buffers, "AveragedModel: use_buffers")
 
     def forward(self, *arguments: Any, **options: Any) -> Any:
         return self.module(*arguments, **options)
@@ -177,6 +178,8 @@ def update_bn(loader: Iterable[Any], model: Module, device: str | None = None) -
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:
         return
+    if not isinstance(loader, Iterable):
+        raise DTypeError(f"update_bn: loader is {type(loader).__name__}, expected batches")
     momenta = [layer.momentum for layer in layers]
     modes = [(module, module.training) for module in model.modules()]
     seen = False

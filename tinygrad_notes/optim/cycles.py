@@ -200,8 +200,8 @@ class CyclicLR(Schedule):
 class CosineAnnealingWarmRestarts(Schedule):
     """eta_min + (base - eta_min) (1 + cos(π t / T)) / 2, t steps after the last restart, in a period of T.
 
-    The first period is ``T_0`` steps, each later one ``T_mult`` times as long as the one before. Loshchilov and Hutter
-    2017, arXiv:1608.03983.
+    The first period is ``T_0`` steps, each later one ``T_mult`` times as long as the one before. Steps are whole:
+    PyTorch's ``step(epoch)`` does not exist. Loshchilov and Hutter 2017, arXiv:1608.03983.
 
     >>> optimizer = optim.SGD([tn.ones(3, requires_grad=True)], lr=1.0, momentum=0.9)
     >>> schedule = optim.CosineAnnealingWarmRestarts(optimizer, T_0=6)

@@ -9,11 +9,13 @@ from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, Gradi
 from tinygrad_notes.explain import describe
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import enable_grad
-from tinygrad_notes.ops.arguments import at_least
+from tinygrad_notes.ops.arguments import at_least, flag
 from tinygrad_notes.tensor import Tensor, has_memory, to_array, to_device, wrap
 from tinygrad_notes.writes import mark_written
 
 Group = dict[str, Any]
+# Settings that are True or False.
+FLAGS = {"adaptive", "centered", "decoupled_weight_decay", "maximize", "nesterov"}
 
 
 class Optimizer:
@@ -21,6 +23,9 @@ class Optimizer:
 
     ``counters``: those of the slots that are whole numbers, and ``scalars`` those that are other numbers; the rest are
     arrays of the parameter's shape. ``optional``: slots that some settings do without.
+
+    PyTorch's ``foreach``, ``capturable``, ``differentiable`` and ``fused`` do not exist: a step is one call of a kernel
+    over lists of arrays, or array code. A frozen parameter is refused.
 
     ``param_groups``: dicts with ``"params"`` and the settings of these parameters, to be read and changed at any time.
 
@@ -35,6 +40,8 @@ class Optimizer:
     optional: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]):
+        if not isinstance(defaults, Mapping):
+            raise DTypeError(f"{type(self).__name__}: defaults is {defaults!r}, expected a dict of settings")
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self._slots: list[
@@ -85,6 +92,8 @@ class Optimizer:
                 raise DeviceError(f"{name}: parameter {i}, of shape {parameter.shape}, {WITHOUT_MEMORY}")
             known.add(id(parameter))
         settings = {**self.defaults, **{key: value for key, value in group.items() if key != "params"}}
+        for key in FLAGS & settings.keys():
+            flag(settings[key], f"{name}: {key}")
         self.check(settings)
         self.param_groups.append({"params": params, **settings})
         self._slots.append({slot: [None] * len(params) for slot in self.slots})

@@ -21,6 +21,8 @@ from tinygrad_notes.optim.optimizer import Optimizer
 class Schedule:
     """What schedules share. A subclass defines ``rate``. ``last_epoch`` is the number of the current step.
 
+    It is no argument, as in PyTorch: to go on, :meth:`load_state_dict`.
+
     >>> class Halving(optim.Schedule):
     ...     def rate(self, base, step, group):
     ...         return base / 2**step
@@ -187,6 +189,8 @@ class LinearLR(Schedule):
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5
     ):
         self.start_factor = probability(start_factor, "LinearLR: start_factor")
+        if self.start_factor == 0:
+            raise ShapeError("LinearLR: start_factor is 0, expected a number above 0")
         self.end_factor = probability(end_factor, "LinearLR: end_factor")
         self.total_iters = count(total_iters, "LinearLR: total_iters")
         super().__init__(optimizer)
@@ -281,6 +285,8 @@ class NoamLR(Schedule):
 
 class SequentialLR(Schedule):
     """One schedule after the other: the next begins, with its own step 0, at each of ``milestones``.
+
+    ReduceLROnPlateau and SWALR (which PyTorch takes) are refused: their rates depend on more than the step. DTypeError.
 
     Linear warm-up, then cosine:
 

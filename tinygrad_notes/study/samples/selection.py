@@ -118,7 +118,11 @@ def _distance(p):
 
 
 def _cosine(axis):
-    return lambda a, b: (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+    def cosine(a, b):
+        a, b = np.broadcast_arrays(a, b)
+        return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+
+    return cosine
 
 
 def _distances() -> list[Sample]:
@@ -141,6 +145,7 @@ def _distances() -> list[Sample]:
         sample("normalize", normal(6, 1, 1), label="one element", reference=np.sign),
         sample("cosine_similarity", X, normal(7, 3, 4), reference=_cosine(1)),
         sample("cosine_similarity", X, normal(8, 1, 4)[:, ::-1], label="broadcast", axis=-1, reference=_cosine(1)),
+        sample("cosine_similarity", X, normal(8, 4), label="broadcast along the axis", axis=0, reference=_cosine(0)),
         sample("cosine_similarity", X[:, ::2], normal(9, 3, 2), label="columns, strided", axis=0, reference=_cosine(0)),
         sample(
             "cosine_similarity",

@@ -85,6 +85,13 @@ def _sorts() -> list[Sample]:
             reference=_along(lambda v: _order(v, True)[:3], 1),
             order=0,
         ),
+        sample(
+            "topk",
+            distinct(8, 17, 2).T[::-1],
+            label="few of many, strided",
+            call=lambda x: topk(x, 2)[0],
+            reference=_along(lambda line: sorted(line, reverse=True)[:2], 1),
+        ),
         sample("sort", np.zeros((0, 3)), label="empty", axis=0, reference=lambda a: a),
         sample("sort", distinct(6, 1), label="squared", call=lambda a: sort(a) ** 2, reference=np.square),
         sample(

@@ -268,8 +268,8 @@ def np_segment_sum(values: Any, ids: Any, number: Any) -> Any:
 
 
 def np_one_hot(indices: Any, classes: Any) -> Any:
-    if classes is None and whole_numbers(indices).size:
-        classes = int(indices.max()) + 1
+    if classes is None:
+        classes = max(int(whole_numbers(indices).max(initial=-1)) + 1, 0)
     whole(classes, 0)
     if whole_numbers(indices).size and not 0 <= indices.min() <= indices.max() < classes:
         raise IndexError(indices)

@@ -209,8 +209,8 @@ def responded(draw: Draw) -> tuple:
 
 def batch_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, training: Any) -> Any:
     """On copies of the statistics, which training moves."""
-    kept = [a if a is None else tn.clone(a) for a in (mean, var)]
-    return tn.batch_norm(x, *kept, weight, bias, training)
+    mean, var = (a if a is None else tn.clone(a) for a in (mean, var))
+    return tn.batch_norm(x, mean, var, weight, bias, training)
 
 
 # ---------------------------------------------------------------------- losses

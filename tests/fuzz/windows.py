@@ -83,7 +83,8 @@ def np_conv(axes: int) -> Callable[..., Any]:
             flat = seen.reshape(len(images), math.prod(weight.shape[1:])) @ (
                 weight[chosen].astype(np.float64).reshape(outputs, math.prod(weight.shape[1:])).T
             )
-            value[(slice(None), chosen, *(i for i, _ in place))] = flat
+            to: Any = (slice(None), chosen, *(i for i, _ in place))
+            value[to] = flat
         if bias is not None:
             value += bias.reshape(-1, *(1,) * axes)
         return value if x.ndim == axes + 2 else value[0]
@@ -209,7 +210,8 @@ def np_avg_pool(axes: int) -> Callable[..., Any]:
                 len([i for i in span if -p <= i < n + p]) for span, n, p in zip(spans, x.shape[-axes:], pads)
             )
             count = full if truth(count_padding) else math.prod(seen.shape[-axes:])
-            value[(..., *place)] = seen.sum(tuple(range(-axes, 0))) / count
+            to: Any = (..., *place)
+            value[to] = seen.sum(tuple(range(-axes, 0))) / count
         truth(count_padding)
         return value
 

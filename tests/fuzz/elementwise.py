@@ -199,13 +199,15 @@ def np_glu(a: Any, axis: Any) -> Any:
 
 
 def np_prelu(a: Any, weight: Any) -> Any:
+    """One slope, or one for each element of axis 1; of axis 0 where there is no other."""
     a, weight = floating(a), floating(weight)
-    if not a.size and weight.ndim < 2:
-        return a
-    if weight.ndim > 1 or (weight.size != 1 and (a.ndim < 2 or weight.size != a.shape[1])):
+    if weight.ndim > 1:
         raise ValueError(weight)
-    if weight.ndim and weight.size != 1:
-        weight = weight.reshape(-1, *(1,) * (a.ndim - 2))
+    if weight.size != 1:
+        axis = min(1, a.ndim - 1)
+        if axis < 0 or len(weight) != a.shape[axis]:
+            raise ValueError(weight)
+        weight = weight.reshape(-1, *(1,) * (a.ndim - axis - 1))
     else:
         weight = weight.reshape(())
     return np.where(a > 0, a, a * weight)

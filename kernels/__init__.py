@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_notes import lazy
 from tinygrad_notes.errors import DeviceError
 from tinygrad_notes.kernels import reference
 
@@ -63,7 +64,7 @@ def backend_of(array: Any) -> ModuleType:
 
 @contextmanager
 def use_kernels(choice: str) -> Iterator[None]:
-    """Run hot ops on the chosen backend, in this thread or task: ``"default"`` or ``"reference"``.
+    """Run hot ops on the chosen backend, in this thread or task: ``"default"``, ``"reference"`` or ``"cpu"``.
 
     Use it as a context manager, ``with use_kernels("reference"): ...``, or as a decorator.
 
@@ -112,3 +113,25 @@ def _dispatchers() -> dict[str, Callable[..., Any]]:
 globals().update(_dispatchers())
 
 register_array_type(np.ndarray, "cpu")
+BACKENDS["cpu"] = {np.ndarray: lazy.module("tinygrad_notes.kernels.cpu")}
+
+
+def set_num_threads(count: int) -> None:
+    """How many threads a kernel of the CPU may use, in this process: from 1 to the number of processors.
+
+    >>> before = tn.get_num_threads()
+    >>> tn.set_num_threads(1)
+    >>> tn.get_num_threads()
+    1
+    >>> tn.set_num_threads(before)
+    """
+    lazy.load("tinygrad_notes.kernels.cpu.threads").set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads a kernel of the CPU may use: one for each processor, unless :func:`set_num_threads` said less.
+
+    >>> tn.get_num_threads() >= 1
+    True
+    """
+    return int(lazy.load("tinygrad_notes.kernels.cpu.threads").get_num_threads())

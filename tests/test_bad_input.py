@@ -110,7 +110,6 @@ def offered() -> dict[str, Any]:
 EXEMPT = {
     "tn.Array": "an annotation of operands, never called",
     "tn.Arrays": "an annotation of operands, never called",
-    "tn.get_num_threads": "takes no argument",
     "tn.op": "a decorator of definitions; tests/engine/test_op_decorator.py has its errors",
     "nn.IncompatibleKeys": "a record that load_state_dict returns",
     "nn.Identity": "gives back whatever it gets",

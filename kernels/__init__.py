@@ -76,7 +76,7 @@ def use_kernels(choice: str) -> Iterator[None]:
     ...     pass
     Traceback (most recent call last):
         ...
-    tinygrad_notes.errors.DeviceError: use_kernels: there is no backend 'abacus', only 'default', 'reference'
+    tinygrad_notes.errors.DeviceError: use_kernels: there is no backend 'abacus', only 'default', 'reference', 'cpu'
     """
     if choice not in BACKENDS:
         raise DeviceError(f"use_kernels: there is no backend {choice!r}, only {', '.join(map(repr, BACKENDS))}")

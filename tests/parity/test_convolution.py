@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_notes as tn
-from tests.parity.test_layers import same
+from tests.parity.layer_pairs import same
 from tinygrad_notes import nn
 
 torch = pytest.importorskip("torch")

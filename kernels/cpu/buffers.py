@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 
 import numpy as np
@@ -13,7 +15,7 @@ _mine = threading.local()  # two Python threads may be inside kernels at once
 def aligned(size: int) -> np.ndarray:
     """New memory of ``size`` bytes that starts at a multiple of 64."""
     raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -address(raw) % ALIGNMENT
     return raw[start : start + size]
 
 
@@ -23,4 +25,15 @@ def scratch(name: str, size: int) -> int:
     buffer = buffers.get(name)
     if buffer is None or buffer.size < size:
         buffers[name] = buffer = aligned(size)
-    return int(buffer.ctypes.data)
+    return address(buffer)
+
+
+_pointer = ctypes.c_ssize_t.from_address
+_probe = np.empty(1, np.uint8)
+_OFFSET = object.__basicsize__  # in NumPy's structure of an array the address of the elements comes first
+_DIRECT = sys.implementation.name == "cpython" and _pointer(id(_probe) + _OFFSET).value == _probe.ctypes.data
+
+
+def address(x: np.ndarray) -> int:
+    """Where the elements of ``x`` start; ``x.ctypes.data``, which builds objects that take longer than small kernels."""
+    return _pointer(id(x) + _OFFSET).value if _DIRECT else int(x.ctypes.data)

@@ -52,9 +52,60 @@ class Lanes:
         put.align = align or self.itemsize
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        kind = ir.FunctionType(self.type, [self.type] * 3)
-        name = f"llvm.fmuladd.v{self.count}{self.suffix}"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), [a, b, c])
+        """a b + c, by one instruction where there is one."""
+        return self.call("llvm.fmuladd", a, b, c)
+
+    def call(self, name: str, *values: Any) -> Any:
+        """One of LLVM's functions on whole vectors: ``llvm.fabs``, ``llvm.sqrt``, ``llvm.copysign``."""
+        kind = ir.FunctionType(self.type, [self.type] * len(values))
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"{name}.v{self.count}{self.suffix}")
+        return self.builder.call(function, values)
+
+    def each(self, name: str, values: Any) -> Any:
+        """A function of the C library, called for one lane after the other."""
+        name = name if self.itemsize == 8 else name + "f"
+        kind = ir.FunctionType(self.element, [self.element])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        for lane in range(self.count):
+            place = ir.Constant(INT32, lane)
+            value = self.builder.call(function, [self.builder.extract_element(values, place)])
+            values = self.builder.insert_element(values, value, place)
+        return values
+
+    def at_least(self, low: Any, value: Any) -> Any:
+        """The larger of the two; NaN where ``value`` is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", low, value), low, value)
+
+    def at_most(self, high: Any, value: Any) -> Any:
+        """The smaller of the two; NaN where ``value`` is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered("<", high, value), high, value)
+
+    # A mask is a vector of bits. Lanes that it leaves out are neither read nor written.
+
+    def first(self, count: Any) -> Any:
+        """The mask of the first ``count`` lanes."""
+        integers = ir.VectorType(INT64, self.count)
+        spread = self.builder.insert_element(ir.Constant(integers, ir.Undefined), count, ir.Constant(INT32, 0))
+        spread = self.builder.shuffle_vector(
+            spread, ir.Constant(integers, ir.Undefined), ir.Constant(ir.VectorType(INT32, self.count), [0] * self.count)
+        )
+        return self.builder.icmp_signed("<", ir.Constant(integers, list(range(self.count))), spread)
+
+    def load_masked(self, base: Any, offset: Any, mask: Any, rest: float = 0.0) -> Any:
+        pointer, bits = self.type.as_pointer(), ir.VectorType(ir.IntType(1), self.count)
+        kind = ir.FunctionType(self.type, [pointer, INT32, bits, self.type])
+        name = f"llvm.masked.load.v{self.count}{self.suffix}.p0"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        align = ir.Constant(INT32, self.itemsize)
+        return self.builder.call(function, [self.address(base, offset, self.type), align, mask, self.constant(rest)])
+
+    def store_masked(self, value: Any, base: Any, offset: Any, mask: Any) -> None:
+        pointer, bits = self.type.as_pointer(), ir.VectorType(ir.IntType(1), self.count)
+        kind = ir.FunctionType(ir.VoidType(), [self.type, pointer, INT32, bits])
+        name = f"llvm.masked.store.v{self.count}{self.suffix}.p0"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        align = ir.Constant(INT32, self.itemsize)
+        self.builder.call(function, [value, self.address(base, offset, self.type), align, mask])
 
 
 # ---------------------------------------------------------------------- for kernels: memory by its address

@@ -11,4 +11,13 @@ globals().update({name: getattr(reference, name) for name in reference.__all__})
 
 from tinygrad_notes.kernels.cpu.products import linear, matmul  # noqa: E402
 
+from tinygrad_notes.kernels.cpu.recurrent import (  # noqa: E402
+    gru_scan,
+    gru_scan_grad,
+    lstm_scan,
+    lstm_scan_grad,
+    rnn_scan,
+    rnn_scan_grad,
+)
+
 __all__ = list(reference.__all__)

@@ -153,3 +153,13 @@ def put(context, address, value):
         return context.get_dummy_value()
 
     return types.none(types.int64, value), generate
+
+
+@intrinsic
+def get_integer(context, address):
+    """The 64-bit integer at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(builder.inttoptr(arguments[0], INT64.as_pointer()))
+
+    return types.int64(types.int64), generate

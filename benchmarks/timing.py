@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,33 @@ def interleaved(
     rounds: int = 25,
 ) -> Case:
     """Blocks of ``calls`` of each in turn, ``rounds`` times, one unmeasured call before each block."""
-    times: tuple[list[float], list[float]] = ([], [])
     for function in (ours, theirs):
         for _ in range(3):
             function()
-    for _ in range(rounds):
-        for function, measured in zip((ours, theirs), times):
-            function()
-            start = time.perf_counter_ns()
-            for _ in range(calls):
-                function()
-            measured.append((time.perf_counter_ns() - start) / calls / 1e3)
+    times = in_turns((ours, theirs), (calls, calls), rounds)
     return case_of(name, times[0], times[1], target)
+
+
+def in_turns(
+    functions: Sequence[Callable[[], Any]], calls: Sequence[int], rounds: int, settle: float = 0.0
+) -> list[list[float]]:
+    """Microseconds a call, for each function and each round: a block of each in turn, as many calls as it is given.
+
+    Before each block stands one unmeasured call, or as many as fill ``settle`` seconds: the threads of the library
+    before wait for more work in a loop, for some milliseconds, and take time from this one until they sleep.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, count, measured in zip(functions, calls, times):
+            begin = time.perf_counter()
+            function()
+            while time.perf_counter() - begin < settle:
+                function()
+            start = time.perf_counter_ns()
+            for _ in range(count):
+                function()
+            measured.append((time.perf_counter_ns() - start) / count / 1e3)
+    return times
 
 
 def case_of(name: str, ours: list[float], theirs: list[float], target: float | None = None, threads: int = 1) -> Case:
@@ -79,14 +95,27 @@ def table(cases: list[Case], title: str) -> str:
     return "\n".join(lines)
 
 
+# What decides how fast kernels can be.
+FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "amx_tile", "amx_bf16")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def machine() -> dict[str, Any]:
     """What was measured on, and what: processor, versions, commit."""
     processor = platform.processor()
+    flags: list[str] = []
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        processor = next(
-            (line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), processor
-        )
+        lines = [line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line]
+        known = {name.strip(): value.strip() for name, value in reversed(lines)}
+        processor = known.get("model name", processor)
+        flags = [flag for flag in FLAGS if flag in known.get("flags", "").split()]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
     )
@@ -96,11 +125,15 @@ def machine() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     return {
         "processor": processor,
+        "instructions": flags,
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torch": getattr(torch, "__version__", None),
+        "numba": _version("numba"),
+        "llvmlite": _version("llvmlite"),
+        "tbb": _version("tbb"),
+        "torch": getattr(torch, "__version__", None) or _version("torch"),
         "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
     }
 
@@ -128,8 +161,8 @@ def require_torch() -> Any:
 
 
 def with_threads(threads: int, module: str, arguments: list[str]) -> None:
-    """Start this benchmark again with that many BLAS threads: the libraries read the number when they are loaded."""
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    """Start this benchmark again with that many threads: the libraries read the number when they are loaded."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     if any(os.environ.get(name) != str(threads) for name in names):
         environment = os.environ | {name: str(threads) for name in names}
         raise SystemExit(subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode)

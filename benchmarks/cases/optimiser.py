@@ -1,0 +1,66 @@
+"""What runs over all parameters at once: a step of Adam, and clipping by the norm of all gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tinygrad_notes as tn
+from benchmarks.cases.case import Pass, StepCase, size
+from tinygrad_notes import optim
+
+
+def resnet50_shapes() -> list[tuple[int, ...]]:
+    """The parameters of ResNet-50 (He et al. 2015), 25.6 million in 161 arrays."""
+    shapes: list[tuple[int, ...]] = [(64, 3, 7, 7), (64,), (64,)]
+    channels = 64
+    for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):
+        for block in range(blocks):
+            for out, inputs, kernel in ((width, channels, 1), (width, width, 3), (4 * width, width, 1)):
+                shapes += [(out, inputs, kernel, kernel), (out,), (out,)]
+            if block == 0:
+                shapes += [(4 * width, channels, 1, 1), (4 * width,), (4 * width,)]
+            channels = 4 * width
+    return [*shapes, (1000, 2048), (1000,)]
+
+
+def _parameters(torch: Any, library: str) -> list[Any]:
+    """Parameters with gradients, the same numbers for every library."""
+    rng = np.random.default_rng(5)
+    parameters = []
+    for shape in resnet50_shapes():
+        x, g = (rng.standard_normal(shape, np.float32) * np.float32(0.02) for _ in range(2))
+        if library == "tn":
+            parameters.append(tn.tensor(x, requires_grad=True))
+            parameters[-1].grad = tn.tensor(g)
+        else:
+            dtype = torch.float64 if library == "torch64" else torch.float32
+            parameters.append(torch.tensor(x, dtype=dtype, requires_grad=True))
+            parameters[-1].grad = torch.tensor(g, dtype=dtype)
+    return parameters
+
+
+def adam(torch: Any, library: str) -> Any:
+    """PyTorch's in its fused form, one pass over memory."""
+    parameters = _parameters(torch, library)
+    if library == "tn":
+        return optim.Adam(parameters).step, lambda: [p.detach().numpy() for p in parameters]
+    return torch.optim.Adam(parameters, fused=True).step, lambda: [p.detach().numpy() for p in parameters]
+
+
+def clip(torch: Any, library: str) -> Any:
+    """To a norm far below the gradients', which are then written at every call."""
+    parameters = _parameters(torch, library)
+    if library == "tn":
+        return (lambda: optim.clip_grad_norm_(parameters, 0.5)), lambda: [p.grad.numpy() for p in parameters]
+    clip_ = torch.nn.utils.clip_grad_norm_
+    return (lambda: clip_(parameters, 0.5)), lambda: [p.grad.numpy() for p in parameters]
+
+
+def cases() -> list[StepCase]:
+    n = size(*resnet50_shapes())
+    return [
+        StepCase("Adam, ResNet-50", "optimiser", adam, (Pass("step", (), 0.0, 7 * n, {"N": 0.95}),)),
+        StepCase("clip by global norm, ResNet-50", "optimiser", clip, (Pass("step", (), 0.0, 3 * n),)),
+    ]

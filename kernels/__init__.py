@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 FUNCTIONS: tuple[str, ...] = tuple(reference.__all__)
 
 DEVICES: dict[type, str] = {}  # array type: the device its arrays live on
-BACKENDS: dict[str, dict[type, ModuleType]] = {"default": {}, "reference": {}}  # choice: array type: backend
+BACKENDS: dict[str, dict[type, ModuleType]] = {"default": {}, "reference": {}, "cpu": {}}  # choice: array type: backend
+_COMPILED = "tinygrad_notes.kernels.cpu"  # for NumPy's arrays; it brings Numba, so the first op that needs it loads it
 
 _table: ContextVar[dict[type, ModuleType]] = ContextVar("kernels", default=BACKENDS["default"])
 
@@ -53,10 +54,13 @@ def backend_of(array: Any) -> ModuleType:
         array = array[0]
     if isinstance(array, np.generic):  # what NumPy makes of an array of no axes
         return reference
+    table = _table.get()
+    if type(array) is np.ndarray and np.ndarray not in table:
+        BACKENDS["default"][np.ndarray] = BACKENDS["cpu"][np.ndarray] = lazy.load(_COMPILED)
     try:
-        return _table.get()[type(array)]
+        return table[type(array)]
     except KeyError:
-        known = ", ".join(sorted(f"{t.__module__}.{t.__qualname__}" for t in _table.get()))
+        known = ", ".join(sorted(f"{t.__module__}.{t.__qualname__}" for t in DEVICES))
         raise DeviceError(
             f"no kernels for {type(array).__module__}.{type(array).__qualname__}, only for {known}"
         ) from None
@@ -112,8 +116,8 @@ def _dispatchers() -> dict[str, Callable[..., Any]]:
 
 globals().update(_dispatchers())
 
-register_array_type(np.ndarray, "cpu")
-BACKENDS["cpu"] = {np.ndarray: lazy.module("tinygrad_notes.kernels.cpu")}
+DEVICES[np.ndarray], BACKENDS["reference"][np.ndarray] = "cpu", reference
+BACKENDS["default"][np.ndarray] = reference  # until the compiled kernels are whole
 
 
 def set_num_threads(count: int) -> None:

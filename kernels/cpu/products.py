@@ -2,99 +2,142 @@
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import scratch
-from tinygrad_notes.kernels.cpu.gemm import BLOCK_ROWS, ROWS, WORK_BYTES, multiply_all
+from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.gemm import SHARE_ROWS, WORK_BYTES, multiply_batch
+from tinygrad_notes.kernels.cpu.gemv import matrix_times_vector
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
-SMALL = 64**3  # multiplications below which NumPy, which then stays in this thread, is as fast
-PER_THREAD = 48**3  # that repay waking a thread
+SMALL = 48**3  # multiplications below which NumPy, which then stays in this thread, is as fast
+SMALL_VECTOR = 9216  # the same, of a matrix and a vector
+PER_THREAD = 80**3  # multiplications that repay waking a thread
+COLUMNS = 32  # shares of columns are multiples of this
+PACKING = 16  # the cost of copying an element into a panel, in multiplications
+LIKE = {"f": np.float32(0), "d": np.float64(0)}  # of each dtype a number, for kernels
 
 
 def matmul(a: Array, b: Array) -> Array:
     """a @ b."""
-    if a.ndim < 2 or b.ndim < 2 or not _fits(a, b):
+    if a.ndim == 2 == b.ndim:
+        m, k = a.shape
+        n = b.shape[1]
+        work = m * n * k
+        if (work <= SMALL and (work <= SMALL_VECTOR or (m > 1 < n))) or k != b.shape[0] or not _fits(a, b):
+            return reference.matmul(a, b)
+        if k and (m == 1 or n == 1):
+            return (matrix_times_vector(a, b[:, 0]) if n == 1 else matrix_times_vector(b.T, a[0])).reshape(m, n)
+        value = np.empty((m, n), a.dtype)
+        _multiply(address(a), 0, 0, a.strides, address(b), 0, 0, b.strides, value, 0, 1, 1, m, n, k)
+        return value
+    if not (a.ndim and b.ndim and a.size and b.size and _fits(a, b)):
         return reference.matmul(a, b)
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if a.ndim == 1 or b.ndim == 1:
+        return _with_vector(a, b)
+    if b.ndim == 2 and a.flags.c_contiguous:  # one product of many rows
+        return matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
     m, k = a.shape[-2:]
     n = b.shape[-1]
-    if b.shape[-2] != k or math.prod(batch) * m * n * k <= SMALL:
-        return reference.matmul(a, b)
+    if b.shape[-2] != k:
+        return reference.matmul(a, b)  # which raises
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     value = np.empty((*batch, m, n), a.dtype)
-    _product(a, b, value, 0.0)
+    if value.size * k <= SMALL:
+        return reference.matmul(a, b)
+    _batch(np.broadcast_to(a, (*batch, m, k)), np.broadcast_to(b, (*batch, k, n)), value)
     return value
+
+
+def _with_vector(a: Array, b: Array) -> Array:
+    """a @ b, of which one or both have one axis."""
+    matrix, vector = (a, b) if b.ndim == 1 else (np.swapaxes(b, -1, -2), a)
+    if matrix.ndim > 2 and matrix.flags.c_contiguous:
+        lead, matrix = matrix.shape[:-1], matrix.reshape(-1, matrix.shape[-1])
+    else:
+        lead = matrix.shape[:-1]
+    if matrix.ndim > 2 or matrix.shape[-1] != len(vector) or matrix.size <= SMALL_VECTOR:
+        return reference.matmul(a, b)
+    if matrix.ndim == 1:
+        return matrix_times_vector(matrix[None], vector)[0]
+    return matrix_times_vector(matrix, vector).reshape(lead)
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """x Wᵀ + b."""
     outputs, inputs = weight.shape
-    if not _fits(x, weight) or x.size * outputs <= SMALL:
+    work = x.size * outputs
+    if not work or not _fits(x, weight) or (work <= SMALL and (work <= SMALL_VECTOR or x.size > inputs)):
         return reference.linear(x, weight, bias)
-    value = np.empty((*x.shape[:-1], outputs), x.dtype)
-    if bias is not None:
-        value[...] = bias
-    _product(x.reshape(-1, inputs), weight.T, value.reshape(-1, outputs), 0.0 if bias is None else 1.0)
+    lead = x.shape[:-1]
+    if x.ndim != 2:
+        x = x.reshape(-1, inputs)
+    if len(x) == 1:
+        value = matrix_times_vector(weight, x[0]).reshape(*lead, outputs)
+        return value if bias is None else value + bias
+    value = np.empty((*lead, outputs), x.dtype)
+    if bias is not None and bias.strides[0] != bias.itemsize:
+        bias = np.ascontiguousarray(bias)
+    _multiply(
+        address(x), 0, 0, x.strides, address(weight), 0, 0, weight.strides[::-1], value,
+        0 if bias is None else address(bias), 1, 1, x.shape[0], outputs, inputs,
+    )  # fmt: skip
     return value
 
 
 def _fits(a: Array, b: Array) -> bool:
-    return a.dtype == b.dtype and a.dtype.char in "fd"
+    return a.dtype.char == b.dtype.char and a.dtype.char in "fd"
 
 
-def _product(a: Array, b: Array, c: Array, beta: float) -> None:
-    """c = a b + beta c, where c (..., m, n) is contiguous and the leading axes of a and b broadcast to its own."""
-    if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:  # one product of many rows
-        a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
+def _batch(a: Array, b: Array, c: Array) -> None:
+    """c = a b, with the same leading axes, of which the kernel takes two; others are a loop here."""
     if not c.size:
         return
-    m, n, k = *c.shape[-2:], a.shape[-1]
-    batch = c.shape[:-2]
-    items = math.prod(batch)
-    threads = threads_for(items * m * n * k, PER_THREAD)
-    jobs = _cut(m, n, items, threads)
-    offsets = [_offsets(operand, batch) for operand in (a, b, c)]
-    item, i, j = jobs[:, 0], jobs[:, 1], jobs[:, 2]
-    table = np.empty((len(jobs), 5), np.int64)
-    table[:, 0] = offsets[0][item] + i * a.strides[-2]
-    table[:, 1] = offsets[1][item] + j * b.strides[-1]
-    table[:, 2] = offsets[2][item] + i * c.strides[-2] + j * c.itemsize
-    table[:, 3:] = jobs[:, 3:]
-    one = c.dtype.type
-    multiply_all(
-        table, a.strides[-2], a.strides[-1], b.strides[-2], b.strides[-1], c.strides[-2], k, one(1), one(beta),
-        scratch("gemm", threads * WORK_BYTES), threads,
+    axes: list[tuple[int, int, int]] = []  # (length, step of a, step of b)
+    for length, a_step, b_step in zip(c.shape[:-2], a.strides, b.strides):
+        if axes and axes[-1][1:] == (a_step * length, b_step * length):
+            axes[-1] = (axes[-1][0] * length, a_step, b_step)  # one walk over both axes
+        elif length > 1:
+            axes.append((length, a_step, b_step))
+    if len(axes) > 2:
+        for i in range(c.shape[0]):
+            _batch(a[i], b[i], c[i])
+        return
+    (outer, a_outer, b_outer), (inner, a_inner, b_inner) = [(1, 0, 0)] * (2 - len(axes)) + axes
+    _multiply(
+        address(a), a_outer, a_inner, a.strides[-2:], address(b), b_outer, b_inner, b.strides[-2:], c, 0, outer, inner,
+        a.shape[-2], b.shape[-1], a.shape[-1],
     )  # fmt: skip
 
 
-def _offsets(x: Array, batch: tuple[int, ...]) -> Any:
-    """The address of each matrix of ``x``, whose leading axes broadcast to ``batch``."""
-    addresses = np.full(batch, x.ctypes.data, np.int64)
-    lead = x.ndim - 2
-    for axis in range(lead):
-        if x.shape[axis] > 1:
-            steps = np.arange(x.shape[axis], dtype=np.int64) * x.strides[axis]
-            addresses += steps.reshape(-1, *(1,) * (lead - axis - 1))
-    return addresses.reshape(-1)
+def _multiply(
+    a: int, a_outer: int, a_inner: int, a_steps: Any, b: int, b_outer: int, b_inner: int, b_steps: Any, c: Array,
+    bias: int, outer: int, inner: int, m: int, n: int, k: int,
+) -> None:  # fmt: skip
+    """Fill c, contiguous, by :func:`multiply_batch`."""
+    items = outer * inner
+    work = items * m * n * k
+    threads = 1 if work < 2 * PER_THREAD else threads_for(work, PER_THREAD)
+    tall, wide = (m, n) if items % threads == 0 else _rectangle(m, n, threads)
+    if c.size:
+        multiply_batch(
+            a, a_outer, a_inner, *a_steps, b, b_outer, b_inner, *b_steps, address(c), bias, outer, inner, m, n, k, tall,
+            wide, LIKE[c.dtype.char], scratch("gemm", threads * WORK_BYTES), threads,
+        )  # fmt: skip
 
 
-def _cut(m: int, n: int, items: int, threads: int) -> Any:
-    """Rectangles (item, row, column, rows, columns): whole products, or shares of them where there are few."""
-    rows = columns = 1
-    if items < threads or items % threads:
-        rows, columns = (threads, 1) if m >= n or m >= threads * BLOCK_ROWS else (1, threads)
-    row, column = _shares(m, rows, ROWS), _shares(n, columns, 64)
-    return np.array(
-        [(item, i, j, tall, wide) for item in range(items) for i, tall in row for j, wide in column], np.int64
-    ).reshape(-1, 5)
-
-
-def _shares(length: int, parts: int, multiple: int) -> list[tuple[int, int]]:
-    """``length`` cut into at most ``parts`` shares, each but the last a multiple of ``multiple``: (start, length)."""
-    share = -(-length // (parts * multiple)) * multiple
-    return [(start, min(share, length - start)) for start in range(0, length, share)]
+@lru_cache(1024)
+def _rectangle(m: int, n: int, threads: int) -> tuple[int, int]:
+    """Rows and columns of one thread's part of C: of all ways to cut it, the one that gives a thread least to do."""
+    best, cost = (max(m, 1), max(n, 1)), float("inf")
+    for rows in (rows for rows in range(1, threads + 1) if threads % rows == 0):
+        columns = threads // rows
+        tall = -(-m // (rows * SHARE_ROWS)) * SHARE_ROWS
+        wide = -(-n // (columns * COLUMNS)) * COLUMNS
+        if tall and wide and tall * wide + PACKING * (tall + wide) < cost:
+            best, cost = (tall, wide), tall * wide + PACKING * (tall + wide)
+    return best

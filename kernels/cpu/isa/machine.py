@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 
 from tinygrad_notes.errors import DeviceError
 
-NAMES = ("generic", "avx512")
+NAMES = ("generic", "avx512", "amx")
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,25 @@ def _features() -> frozenset[str]:
         return frozenset()
 
 
+def _may_use_tiles() -> bool:
+    """Ask Linux, once per process, for the state of AMX's tiles: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    # refused where the kernel is older than AMX or the tiles are switched off
+    return ctypes.CDLL(None).syscall(ctypes.c_long(158), ctypes.c_long(0x1023), ctypes.c_long(18)) == 0
+
+
 def _find() -> Machine:
     features = _features()
     has_avx512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= features
+    amx = {"amx-tile", "amx-bf16"}
+    if not (amx <= features and has_avx512 and _may_use_tiles()):
+        features -= amx
     forced = os.environ.get("TINYGRAD_NOTES_ISA")
     if forced is not None and forced not in NAMES:
         raise DeviceError(f"TINYGRAD_NOTES_ISA is {forced!r}, expected one of {', '.join(NAMES)}")
-    isa = forced or ("avx512" if has_avx512 else "generic")
-    if isa == "avx512":  # right everywhere; a machine without it uses two registers for one
+    isa = forced or ("amx" if amx <= features else "avx512" if has_avx512 else "generic")
+    if isa == "avx512" or (isa == "amx" and has_avx512):  # right everywhere; without it two registers stand for one
         return Machine(isa, 64, 32, features)
     if "avx" in features:
         return Machine(isa, 32, 16, features)

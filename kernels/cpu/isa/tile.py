@@ -3,6 +3,8 @@
 With 16 registers of 8 lanes a tile has 6 rows and 2 vectors of columns: 12 registers of sums, 2 for a row of b, 1 for
 an element of a, spread over its lanes. Each step loads 2 vectors and 6 elements and does 12 multiply-adds, so that the
 two units that multiply are busy and the loads hide behind them. With 32 registers 12 rows fit.
+
+Beside it stands what fills panels: copies of short lines, and transpositions in registers.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
-from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes
+from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, INT32, INT64, Lanes
 
 ROWS = 12 if MACHINE.registers == 32 else 6
 VECTORS = 2
@@ -44,36 +46,149 @@ def copy_row(context, target, source, like):
 
 
 @intrinsic
+def copy_column(context, target, source, like):
+    """Copy one column of a tile that lies in one piece, ROWS elements."""
+
+    def generate(context, builder, signature, arguments):
+        element, size, _ = ELEMENTS[like]
+        kind = ir.VectorType(element, ROWS).as_pointer()
+        column = builder.load(builder.inttoptr(arguments[1], kind))
+        column.align = size
+        builder.store(column, builder.inttoptr(arguments[0], kind)).align = size
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, like), generate
+
+
+def _transpose(v: Lanes, lines: list) -> list:
+    """The columns of a square of vectors, as vectors. Squares of half the side change places, in each of them again."""
+    lines = lines + [ir.Constant(v.type, ir.Undefined)] * (v.count - len(lines))
+    half = v.count // 2
+    while half:
+        for i in (i for i in range(v.count) if not i & half):
+            low, high = lines[i], lines[i + half]
+            first = [j if not j & half else v.count + j - half for j in range(v.count)]
+            for line, order in ((i, first), (i + half, [j + half for j in first])):
+                mask = ir.Constant(ir.VectorType(INT32, v.count), order)
+                lines[line] = v.builder.shuffle_vector(low, high, mask)
+        half //= 2
+    return lines
+
+
+def _transpose_lines(builder, dtype, width, target, source, stride):
+    """``width`` lines of as many elements as a vector has, to as many rows of ``width`` elements, one after another."""
+    v = Lanes(builder, dtype)
+    for first in range(0, width, v.count):
+        there = min(v.count, width - first)
+        lines = [
+            v.load(builder.add(source, builder.mul(stride, ir.Constant(INT64, first + i))), 0) for i in range(there)
+        ]
+        kind = ir.VectorType(v.element, there)
+        for p, column in enumerate(_transpose(v, lines)):
+            if there < v.count:
+                order = ir.Constant(ir.VectorType(INT32, there), list(range(there)))
+                column = builder.shuffle_vector(column, column, order)
+            place = v.address(target, (p * width + first) * v.itemsize, kind)
+            builder.store(column, place).align = v.itemsize
+
+
+@intrinsic
+def lanes(context, like):
+    """Elements of one vector of this dtype, a constant for the compiler."""
+    count = MACHINE.lanes(ELEMENTS[like][1])
+    return types.int64(like), lambda context, builder, signature, arguments: ir.Constant(INT64, count)
+
+
+@intrinsic
+def transpose_columns(context, target, source, stride, like):
+    """``lanes`` rows of ``tile_columns`` elements at ``target``, from as many lines, each ``stride`` bytes on."""
+
+    def generate(context, builder, signature, arguments):
+        _transpose_lines(builder, like, VECTORS * Lanes(builder, like).count, *arguments[:3])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, like), generate
+
+
+@intrinsic
+def transpose_rows(context, target, source, stride, like):
+    """The same with ROWS lines."""
+
+    def generate(context, builder, signature, arguments):
+        _transpose_lines(builder, like, ROWS, *arguments[:3])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, like), generate
+
+
+@intrinsic
+def transpose_edge(context, target, source, stride, like):
+    """The same with 32 lines."""
+
+    def generate(context, builder, signature, arguments):
+        _transpose_lines(builder, like, 32, *arguments[:3])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, like), generate
+
+
+def _tile(builder, dtype, depth, a, a_row, a_column, b, b_stride, c, c_stride, old, old_stride, alpha, beta):
+    v = Lanes(builder, dtype)
+    sums = [[cgutils.alloca_once_value(builder, v.constant(0.0)) for _ in range(VECTORS)] for _ in range(ROWS)]
+    starts = _rows(builder, a, a_row)
+    with cgutils.for_range(builder, depth, intp=INT64) as loop:
+        across = builder.mul(loop.index, a_column)
+        b_row = builder.add(b, builder.mul(loop.index, b_stride))
+        row = [v.load(b_row, j * v.bytes) for j in range(VECTORS)]
+        for i in range(ROWS):
+            element = v.splat(v.load_one(starts[i], across))
+            for place, vector in zip(sums[i], row):
+                builder.store(v.multiply_add(element, vector, builder.load(place)), place)
+    scale, keep = v.splat(alpha), v.splat(beta)
+    rows, olds = _rows(builder, c, c_stride), _rows(builder, old, old_stride)
+    with builder.if_else(builder.fcmp_unordered("!=", beta, ir.Constant(v.element, 0.0))) as (adding, writing):
+        with adding:
+            for i, j in ((i, j) for i in range(ROWS) for j in range(VECTORS)):
+                before = builder.fmul(keep, v.load(olds[i], j * v.bytes))
+                v.store(v.multiply_add(scale, builder.load(sums[i][j]), before), rows[i], j * v.bytes)
+        with writing:
+            for i, j in ((i, j) for i in range(ROWS) for j in range(VECTORS)):
+                v.store(builder.fmul(scale, builder.load(sums[i][j])), rows[i], j * v.bytes)
+
+
+def _rows(builder, start, stride):
+    return [builder.add(start, builder.mul(stride, ir.Constant(INT64, i))) for i in range(ROWS)]
+
+
+@intrinsic
 def multiply_tile(context, depth, a, b, b_stride, c, c_stride, alpha, beta):
     """c = alpha a b + beta c, for ROWS rows and ``tile_columns`` columns. With beta 0 the old c is not read.
 
     ``a`` is a packed panel (depth, ROWS); rows of ``b`` and ``c`` are ``b_stride`` and ``c_stride`` bytes apart.
     """
     dtype = alpha
-    signature = types.none(*[types.int64] * 6, dtype, dtype)
 
     def generate(context, builder, signature, arguments):
         depth, a, b, b_stride, c, c_stride, alpha, beta = arguments
-        v = Lanes(builder, dtype)
-        sums = [[cgutils.alloca_once_value(builder, v.constant(0.0)) for _ in range(VECTORS)] for _ in range(ROWS)]
-        with cgutils.for_range(builder, depth, intp=INT64) as loop:
-            a_row = builder.add(a, builder.mul(loop.index, ir.Constant(INT64, ROWS * v.itemsize)))
-            b_row = builder.add(b, builder.mul(loop.index, b_stride))
-            row = [v.load(b_row, j * v.bytes) for j in range(VECTORS)]
-            for i in range(ROWS):
-                element = v.splat(v.load_one(a_row, i * v.itemsize))
-                for place, vector in zip(sums[i], row):
-                    builder.store(v.multiply_add(element, vector, builder.load(place)), place)
-        scale, keep = v.splat(alpha), v.splat(beta)
-        rows = [builder.add(c, builder.mul(c_stride, ir.Constant(INT64, i))) for i in range(ROWS)]
-        with builder.if_else(builder.fcmp_unordered("!=", beta, ir.Constant(v.element, 0.0))) as (adding, writing):
-            with adding:
-                for i, j in ((i, j) for i in range(ROWS) for j in range(VECTORS)):
-                    old = builder.fmul(keep, v.load(rows[i], j * v.bytes))
-                    v.store(v.multiply_add(scale, builder.load(sums[i][j]), old), rows[i], j * v.bytes)
-            with writing:
-                for i, j in ((i, j) for i in range(ROWS) for j in range(VECTORS)):
-                    v.store(builder.fmul(scale, builder.load(sums[i][j])), rows[i], j * v.bytes)
+        size = ELEMENTS[dtype][1]
+        a_row, a_column = ir.Constant(INT64, size), ir.Constant(INT64, ROWS * size)
+        _tile(builder, dtype, depth, a, a_row, a_column, b, b_stride, c, c_stride, c, c_stride, alpha, beta)
         return context.get_dummy_value()
 
-    return signature, generate
+    return types.none(*[types.int64] * 6, dtype, dtype), generate
+
+
+@intrinsic
+def multiply_tile_onto(context, depth, a, a_row, a_column, b, b_stride, c, c_stride, old, old_stride, alpha, beta):
+    """c = alpha a b + beta old, for ROWS rows and ``tile_columns`` columns. With beta 0 ``old`` is not read.
+
+    Elements of ``a`` lie ``a_row`` and ``a_column`` bytes apart; rows of ``b``, ``c`` and ``old`` as their strides say,
+    and ``old`` may be ``c``, or with stride 0 one row for all, a bias.
+    """
+    dtype = alpha
+
+    def generate(context, builder, signature, arguments):
+        _tile(builder, dtype, *arguments)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 10, dtype, dtype), generate

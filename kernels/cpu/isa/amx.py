@@ -1,0 +1,319 @@
+"""AMX: eight tiles of 16 rows by 64 bytes, and an instruction that multiplies two of bfloat16 into one of float32.
+
+A bfloat16 is the upper half of a float32: the same exponents, 8 bits of digits. Three of them hold the 24 bits of a
+float32 exactly: the upper 8, the next 8, the rest. So a product of float32 is nine products of bfloat16, of which the
+three smallest lie below the last digit and are left out.
+
+:class:`Tiles` writes the instructions; :class:`EmulatedTiles` writes what they do, with vectors, for machines that have
+no AMX and are told to take this way (``TINYGRAD_NOTES_ISA=amx``), so that all that is built on them is tested there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
+from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64
+
+INT8, INT16, FLOAT, VOID = ir.IntType(8), ir.IntType(16), ir.FloatType(), ir.VoidType()
+BYTES = INT8.as_pointer()
+INTS, HALVES, FLOATS = (ir.VectorType(kind, 16) for kind in (INT32, INT16, FLOAT))
+EDGE = 32  # rows, columns and depth of what :func:`multiply_parts` takes at once: two tiles each way
+PART = EDGE * EDGE * 2  # bytes of one of the three parts of EDGE lines of EDGE elements
+PARTS = 3
+TERMS = [(0, 2), (0, 1), (0, 0), (1, 0), (1, 1), (2, 0)]  # (part of a, part of b), so that little is loaded twice
+
+
+class Tiles:
+    """The instructions on tiles 0 to 7, put in at ``builder``."""
+
+    def __init__(self, builder: ir.IRBuilder):
+        self.builder = builder
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        kind = ir.FunctionType(VOID, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.x86.{name}")
+        self.builder.call(function, arguments)
+
+    def configure(self, address: Any) -> None:
+        """Shapes of the tiles, from 64 bytes; each thread has its own."""
+        self._call("ldtilecfg", self.builder.inttoptr(address, BYTES))
+
+    def release(self) -> None:
+        self._call("tilerelease")
+
+    def zero(self, tile: int) -> None:
+        self._call("tilezero", INT8(tile))
+
+    def load(self, tile: int, address: Any, stride: Any) -> None:
+        self._call("tileloadd64", INT8(tile), self.builder.inttoptr(address, BYTES), stride)
+
+    def store(self, tile: int, address: Any, stride: Any) -> None:
+        self._call("tilestored64", INT8(tile), self.builder.inttoptr(address, BYTES), stride)
+
+    def multiply(self, c: int, a: int, b: int) -> None:
+        """Tile c (16 x 16 float32) += tile a (16 x 32 bfloat16) by tile b (16 pairs of rows x 16 columns)."""
+        self._call("tdpbf16ps", INT8(c), INT8(a), INT8(b))
+
+
+class EmulatedTiles(Tiles):
+    """The same on memory, denormals as 0 as there."""
+
+    def __init__(self, builder: ir.IRBuilder):
+        super().__init__(builder)
+        self.registers = builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(INTS, 8 * 16)), INT64)
+
+    def _at(self, base: Any, offset: Any, kind: Any = INTS) -> Any:
+        offset = INT64(offset) if isinstance(offset, int) else offset
+        return self.builder.inttoptr(self.builder.add(base, offset), kind.as_pointer())
+
+    def _load(self, base: Any, offset: Any, kind: Any = INTS) -> Any:
+        got = self.builder.load(self._at(base, offset, kind))
+        got.align = 4
+        return got
+
+    def _store(self, value: Any, base: Any, offset: Any) -> None:
+        self.builder.store(value, self._at(base, offset, value.type)).align = 4
+
+    def configure(self, address: Any) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def zero(self, tile: int) -> None:
+        for row in range(16):
+            self._store(INTS([0] * 16), self.registers, tile * 1024 + row * 64)
+
+    def load(self, tile: int, address: Any, stride: Any) -> None:
+        for row in range(16):
+            value = self._load(address, self.builder.mul(stride, INT64(row)))
+            self._store(value, self.registers, tile * 1024 + row * 64)
+
+    def store(self, tile: int, address: Any, stride: Any) -> None:
+        for row in range(16):
+            value = self._load(self.registers, tile * 1024 + row * 64)
+            self._store(value, address, self.builder.mul(stride, INT64(row)))
+
+    def multiply(self, c: int, a: int, b: int) -> None:
+        build = self.builder
+        sums = [cgutils.alloca_once(build, FLOATS) for _ in range(2)]  # of even and of odd depths, as the machine's
+        with cgutils.for_range(build, INT64(16), intp=INT64) as rows:
+            row = build.mul(rows.index, INT64(64))
+            for place in sums:
+                build.store(FLOATS([0.0] * 16), place)
+            with cgutils.for_range(build, INT64(16), intp=INT64) as pairs:
+                at = build.add(build.add(row, INT64(a * 1024)), build.mul(pairs.index, INT64(4)))
+                two = self._load(self.registers, at, INT32)
+                first = build.insert_element(ir.Constant(INTS, ir.Undefined), two, INT32(0))
+                spread = build.shuffle_vector(first, first, INTS([0] * 16))
+                there = self._load(self.registers, build.add(build.mul(pairs.index, INT64(64)), INT64(b * 1024)))
+                for half, place in zip((self._lower, self._upper), sums):
+                    product = self._flushed(build.fmul(self._flushed(half(spread)), self._flushed(half(there))))
+                    build.store(self._flushed(build.fadd(build.load(place), product)), place)
+            to = build.add(row, INT64(c * 1024))
+            both = self._flushed(build.fadd(*[build.load(place) for place in sums]))
+            self._store(self._flushed(build.fadd(self._load(self.registers, to, FLOATS), both)), self.registers, to)
+
+    def _lower(self, pairs: Any) -> Any:
+        return self.builder.bitcast(self.builder.shl(pairs, INTS([16] * 16)), FLOATS)
+
+    def _upper(self, pairs: Any) -> Any:
+        return self.builder.bitcast(self.builder.and_(pairs, INTS([0xFFFF0000] * 16)), FLOATS)
+
+    def _flushed(self, x: Any) -> Any:
+        size = self.builder.and_(self.builder.bitcast(x, INTS), INTS([0x7FFFFFFF] * 16))
+        small = self.builder.icmp_unsigned("<", size, INTS([0x00800000] * 16))
+        return self.builder.select(small, FLOATS([0.0] * 16), x)
+
+
+HAS_AMX = {"amx-tile", "amx-bf16"} <= MACHINE.features
+
+
+def tiles(builder: ir.IRBuilder) -> Tiles:
+    """Those of this machine."""
+    return Tiles(builder) if HAS_AMX else EmulatedTiles(builder)
+
+
+def write_multiply(
+    builder: ir.IRBuilder, t: Tiles, a: Any, b: Any, c: Any, c_stride: Any, steps: Any, add: Any
+) -> None:
+    """The text of :func:`multiply_parts`. Tiles 0 to 3 hold c, 4 and 5 rows of a, 6 and 7 columns of b."""
+    below = builder.add(c, builder.mul(c_stride, INT64(16)))
+    corners = [c, builder.add(c, INT64(64)), below, builder.add(below, INT64(64))]
+    with builder.if_else(builder.icmp_signed("!=", add, INT64(0))) as (adding, new):
+        with adding:
+            for tile, corner in enumerate(corners):
+                t.load(tile, corner, c_stride)
+        with new:
+            for tile in range(4):
+                t.zero(tile)
+    with cgutils.for_range(builder, steps, intp=INT64) as loop:
+        step = builder.mul(loop.index, INT64(PARTS * PART))
+        a_step, b_step = builder.add(a, step), builder.add(b, step)
+        loaded: dict[int, int] = {}
+        for parts in TERMS:
+            for first, base, part in ((4, a_step, parts[0]), (6, b_step, parts[1])):
+                if loaded.get(first) != part:
+                    loaded[first] = part
+                    for half in range(2):
+                        t.load(first + half, builder.add(base, INT64(part * PART + half * PART // 2)), INT64(64))
+            for tile in range(4):
+                t.multiply(tile, 4 + tile // 2, 6 + tile % 2)
+    for tile, corner in enumerate(corners):
+        t.store(tile, corner, c_stride)
+
+
+@intrinsic
+def multiply_parts(context, a, b, c, c_stride, steps, add):
+    """c (EDGE x EDGE) = a b, or with ``add`` += a b, over ``steps`` times EDGE of depth, packed by ``splitting.py``."""
+
+    def generate(context, builder, signature, arguments):
+        write_multiply(builder, tiles(builder), *arguments)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 6), generate
+
+
+@intrinsic
+def configure(context, address):
+    """Before the first tile of a thread: 64 bytes at ``address`` are written and read."""
+
+    def generate(context, builder, signature, arguments):
+        shapes = [1] + [0] * 15 + [64, 0] * 8 + [0] * 16 + [16] * 8 + [0] * 8  # palette; bytes of a row; rows
+        kind = ir.ArrayType(INT8, 64)
+        builder.store(kind(shapes), builder.inttoptr(arguments[0], kind.as_pointer()))
+        tiles(builder).configure(arguments[0])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+@intrinsic
+def release(context):
+    """After the last tile of a thread."""
+
+    def generate(context, builder, signature, arguments):
+        tiles(builder).release()
+        return context.get_dummy_value()
+
+    return types.none(), generate
+
+
+# ---------------------------------------------------------------------- splitting
+
+# The range of what was split is gathered on the way, in two vectors of integers at an address: the least of
+# (bits - 1), which 0 does not lower, and the greatest of bits, both without the sign. NaN and inf are the greatest.
+
+
+def _gather(builder, vector, range_):
+    bits = builder.and_(builder.bitcast(vector, INTS), INTS([0x7FFFFFFF] * 16))
+    for offset, sign, value in ((0, "<", builder.sub(bits, INTS([1] * 16))), (64, ">", bits)):
+        place = builder.inttoptr(builder.add(range_, INT64(offset)), INTS.as_pointer())
+        old = builder.load(place)
+        old.align = 4
+        new = builder.select(builder.icmp_unsigned(sign, value, old), value, old)
+        builder.store(new, place).align = 4
+
+
+def _floats(builder, address):
+    got = builder.load(builder.inttoptr(address, FLOATS.as_pointer()))
+    got.align = 4
+    return got
+
+
+def _peel(builder, rest):
+    """The upper half of the bits of 16 numbers, as integers, and what it leaves of them."""
+    upper = builder.and_(builder.bitcast(rest, INTS), INTS([0xFFFF0000] * 16))
+    return upper, builder.fsub(rest, builder.bitcast(upper, FLOATS))
+
+
+@intrinsic
+def split_row(context, source, target, range_):
+    """One row of a: EDGE numbers in a line, as EDGE bfloat16 in each part."""
+
+    def generate(context, builder, signature, arguments):
+        source, target, range_ = arguments
+        for half in range(2):
+            rest = _floats(builder, builder.add(source, INT64(half * 64)))
+            _gather(builder, rest, range_)
+            for part in range(PARTS):
+                upper, rest = _peel(builder, rest)
+                short = builder.trunc(builder.lshr(upper, INTS([16] * 16)), HALVES)
+                place = builder.add(target, INT64(part * PART + half * 32))
+                builder.store(short, builder.inttoptr(place, HALVES.as_pointer())).align = 2
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def split_pair(context, source, stride, target, range_):
+    """Two rows of b, ``stride`` bytes apart: EDGE pairs of bfloat16, the two of a column side by side, in each part."""
+
+    def generate(context, builder, signature, arguments):
+        source, stride, target, range_ = arguments
+        for half in range(2):
+            first = _floats(builder, builder.add(source, INT64(half * 64)))
+            second = _floats(builder, builder.add(builder.add(source, stride), INT64(half * 64)))
+            _gather(builder, first, range_)
+            _gather(builder, second, range_)
+            for part in range(PARTS):
+                lower, first = _peel(builder, first)
+                upper, second = _peel(builder, second)
+                pairs = builder.or_(builder.lshr(lower, INTS([16] * 16)), upper)
+                place = builder.add(target, INT64(part * PART + half * PART // 2))
+                builder.store(pairs, builder.inttoptr(place, INTS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def clear_range(context, range_):
+    """The range of nothing."""
+
+    def generate(context, builder, signature, arguments):
+        for offset, value in ((0, 0xFFFFFFFF), (64, 0)):
+            place = builder.inttoptr(builder.add(arguments[0], INT64(offset)), INTS.as_pointer())
+            builder.store(INTS([value] * 16), place).align = 4
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+@intrinsic
+def exponent(context, address):
+    """The exponent field, 0 to 255, of a number without its sign."""
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.load(builder.inttoptr(arguments[0], INT32.as_pointer()))
+        return builder.zext(builder.lshr(bits, INT32(23)), INT64)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def put_integer(context, address, value):
+    """Write a 64-bit integer at an address."""
+
+    def generate(context, builder, signature, arguments):
+        builder.store(arguments[1], builder.inttoptr(arguments[0], INT64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64), generate
+
+
+@intrinsic
+def get_integer(context, address):
+    """The 64-bit integer at an address."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(builder.inttoptr(arguments[0], INT64.as_pointer()))
+
+    return types.int64(types.int64), generate

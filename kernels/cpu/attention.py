@@ -1,0 +1,344 @@
+"""Attention by blocks: the matrix of scores is never whole in memory.
+
+A block of queries meets one block of keys after the other. Their scores, a block that stays in the second cache, become
+exponentials less the largest score of the row so far, and are multiplied with the block of values. When a larger score
+comes, what was summed before is scaled down to it: the online softmax. The rows are divided by their sums at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.gemm import pack
+from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.rows import row
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, lanes, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, one, put, zero
+from tinygrad_notes.kernels.cpu.threads import threads_for
+
+Array = np.ndarray
+BLOCK_QUERIES, BLOCK_KEYS = 192, 192  # multiples of the rows and of the columns of every tile
+SCORE_COLUMNS = BLOCK_KEYS + 16  # of a row of scores: an odd number of cache lines, so that rows spread over the cache
+PER_THREAD = 64**3  # multiplications that repay waking a thread
+FAR = 1 << 40  # beyond any sequence
+NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
+COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``product``
+
+
+def _maximum(v, x, s):
+    return [], [x[0]]
+
+
+def _exponential(v, x, s):
+    value = functions.exp(v, v.builder.fsub(x[0], s[0]))
+    return [value], [value]
+
+
+def _add(v, x, s):
+    return [v.builder.fadd(x[0], x[1])], []
+
+
+def _multiply(v, x, s):
+    return [v.builder.fmul(x[0], x[1])], []
+
+
+def _scale(v, x, s):
+    return [v.builder.fmul(x[0], s[0])], []
+
+
+def _fill(v, x, s):
+    return [s[0]], []
+
+
+def _times_zero(v, x, s):
+    return [], [v.builder.fmul(x[0], v.constant(0.0))]
+
+
+row_maximum = row(1, 0, 0, _maximum, ("max",))
+row_exponential = row(1, 1, 1, _exponential, ("sum",))
+row_add = row(2, 1, 0, _add)
+row_multiply = row(2, 1, 0, _multiply)
+row_scale = row(1, 1, 1, _scale)
+row_fill = row(0, 1, 1, _fill)
+row_times_zero = row(1, 0, 0, _times_zero, ("sum",))  # NaN if an element is not finite
+
+
+def _hide(count):
+    """Makes a micro-kernel: -inf over the scores whose byte is 0, for ``count`` elements (a function of the lanes)."""
+
+    @intrinsic
+    def micro_kernel(context, scores, allowed, like):
+        def generate(context, builder, signature, arguments):
+            v = Lanes(builder, like)
+            n = count(v)
+            kind, integers = ir.VectorType(ELEMENTS[like][0], n), ir.VectorType(ir.IntType(8), n)
+            place = builder.inttoptr(arguments[0], kind.as_pointer())
+            value, may = builder.load(place), builder.load(builder.inttoptr(arguments[1], integers.as_pointer()))
+            value.align, may.align = v.itemsize, 1
+            shown = builder.icmp_unsigned("!=", may, ir.Constant(integers, [0] * n))
+            value = builder.select(shown, value, ir.Constant(kind, [-math.inf] * n))
+            builder.store(value, place).align = v.itemsize
+            return context.get_dummy_value()
+
+        return types.none(types.int64, types.int64, like), generate
+
+    return micro_kernel
+
+
+hide_lanes = _hide(lambda v: v.count)
+hide_one = _hide(lambda v: 1)
+
+
+@kernel
+def product(
+    a, a_panel, a_row, a_column, rows, b, b_row, b_panel, columns, depth, c, c_row, alpha, beta, reach, trim
+):  # fmt: skip
+    """C = alpha A B + beta C by whole tiles: A, B and C have room for them, and what stands there is of no account.
+
+    ``a_panel`` and ``b_panel`` are the bytes from one panel of ROWS rows or of tile columns to the next, ``a_row`` and
+    ``a_column`` those between elements of A: A may be packed panels, or a block as it stands, or its transpose.
+    Query i of a block attends to its keys j with j + ``reach`` <= i. A product of such a triangle need not do all:
+    COLUMNS (of scores, queries by keys) leaves out tiles that no query sees; END (probabilities by values) ends its
+    sums at the last key that a tile's queries see; START (transposed probabilities) begins at the first query.
+    """
+    size, width = itemsize(alpha), tile_columns(alpha)
+    for j in range(0, columns, width):
+        for i in range(0, rows, ROWS):
+            first, last = 0, depth
+            if trim == COLUMNS and j + reach > i + ROWS - 1:
+                continue
+            if trim == END:
+                last = min(depth, i + ROWS - reach)
+            elif trim == START:
+                first = max(0, i + reach)
+            if first < last:
+                to = c + i * c_row + j * size
+                multiply_tile_onto(
+                    last - first, a + i // ROWS * a_panel + first * a_column, a_row, a_column,
+                    b + j // width * b_panel + first * b_row, b_row, to, c_row, to, c_row, alpha, beta,
+                )  # fmt: skip
+
+
+@kernel
+def mask_row(scores, mask, step, kind, count, room, like):
+    """Put a row of the mask, elements ``step`` bytes apart, over a row of scores. ``room``: for one row."""
+    size = itemsize(like)
+    if kind == BOOL_MASK:
+        whole = count // lanes(like) * lanes(like) if step == 1 else 0
+        for j in range(0, whole, lanes(like)):
+            hide_lanes(scores + j * size, mask + j, like)
+        for j in range(whole, count):
+            hide_one(scores + j * size, mask + j * step, like)
+    elif kind == FLOAT_MASK:
+        if step != size:
+            for j in range(count):
+                put(room + j * size, get(mask + j * step, like))
+            mask = room
+        row_add((scores, mask, scores, count), (), like)
+
+
+@kernel
+def dropout_row(target, first, count, seed, threshold, factor):
+    """``factor`` where element first + i of the dropout's mask is kept, else 0: the hash of ``kernels/README.md``."""
+    size = itemsize(factor)
+    z = np.uint64(seed) + np.uint64(first) * np.uint64(0x9E3779B97F4A7C15)
+    for i in range(count):
+        z += np.uint64(0x9E3779B97F4A7C15)
+        x = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = (x ^ (x >> np.uint64(31))) >> np.uint64(40)
+        put(target + i * size, factor if x >= np.uint64(threshold) else zero(factor))
+
+
+@kernel
+def from_both_ends(i, count):
+    """The order 0, count - 1, 1, count - 2, ...: shares of a triangle's rows, in this order, are about equal."""
+    return count - 1 - i // 2 if i % 2 else i // 2
+
+
+@kernel
+def rounded_up(count, multiple):
+    return (count + multiple - 1) // multiple * multiple
+
+
+@kernel
+def attend_share(
+    start, stop, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
+    scale, drops, seed, threshold, factor, work, offsets,
+):  # fmt: skip
+    """Blocks ``start`` to ``stop`` of queries, counted over images, key heads, their query heads and their blocks."""
+    _, heads, key_heads, queries, keys, inner, value_inner = sizes
+    size, width = itemsize(scale), tile_columns(scale)
+    k_panels, v_panels, q_panels, scores, sums, largest, totals, room = (
+        work + offsets[0], work + offsets[1], work + offsets[2], work + offsets[3], work + offsets[4],
+        work + offsets[5], work + offsets[6], work + offsets[7],
+    )  # fmt: skip
+    score_row, sum_row = SCORE_COLUMNS * size, rounded_up(value_inner, width) * size
+    nothing = -one(scale) / zero(scale)
+    group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
+    packed, finite = -1, True
+    for unit in range(start, stop):
+        shared, entry = unit // (group * blocks), unit % (group * blocks)
+        image, key_head = shared // key_heads, shared % key_heads
+        if shared != packed:  # queries that come next read the same panels
+            packed = shared
+            from_ = k + image * k_strides[0] + key_head * k_strides[1]
+            pack(from_, k_strides[2], k_strides[3], keys, inner, width, k_panels, scale)
+            from_ = v + image * v_strides[0] + key_head * v_strides[1]
+            pack(from_, v_strides[3], v_strides[2], value_inner, keys, width, v_panels, scale)
+            if causal:
+                check = row_times_zero((v_panels, keys * rounded_up(value_inner, width)), (), scale)
+                finite = check == check
+        head, block = key_head * group + entry // blocks, entry % blocks
+        if causal:
+            block = from_both_ends(block, blocks)
+        query = block * BLOCK_QUERIES
+        here = min(BLOCK_QUERIES, queries - query)
+        from_ = q + image * q_strides[0] + head * q_strides[1] + query * q_strides[2]
+        pack(from_, q_strides[2], q_strides[3], here, inner, ROWS, q_panels, scale)
+        row_fill((largest, here), (nothing,), scale)
+        row_fill((totals, here), (zero(scale),), scale)
+        # a value that is not finite makes NaN of a probability of 0, so then no block is left out
+        last_key = min(keys, query + here) if causal and finite else keys
+        for key in range(0, last_key, BLOCK_KEYS):
+            there = min(BLOCK_KEYS, last_key - key)
+            reach = key - query if causal else -FAR
+            product(
+                q_panels, ROWS * inner * size, size, ROWS * size, here, k_panels + key * inner * size, width * size,
+                width * inner * size, there, inner, scores, score_row, scale, zero(scale), reach, COLUMNS,
+            )  # fmt: skip
+            for i in range(here):
+                line, count = scores + i * score_row, max(0, min(there, i + 1 - reach))
+                if mask_kind != NO_MASK:
+                    at = mask + image * mask_strides[0] + head * mask_strides[1]
+                    at += (query + i) * mask_strides[2] + key * mask_strides[3]
+                    mask_row(line, at, mask_strides[3], mask_kind, count, room, scale)
+                before = get(largest + i * size, scale)
+                shift = max(before, row_maximum((line, count), (), scale))
+                total = get(totals + i * size, scale)
+                if shift > before:
+                    put(largest + i * size, shift)
+                    if key > 0:
+                        less = math.exp(before - shift)
+                        total *= less
+                        row_scale((sums + i * sum_row, sums + i * sum_row, value_inner), (less,), scale)
+                if shift == nothing:
+                    shift = zero(scale)
+                put(totals + i * size, total + row_exponential((line, line, count), (shift,), scale))
+                if count < there:
+                    row_fill((line + count * size, there - count), (zero(scale),), scale)
+                if drops:
+                    element = ((image * heads + head) * queries + query + i) * keys + key
+                    dropout_row(room, element, count, seed, threshold, factor)
+                    row_multiply((line, room, line, count), (), scale)
+            product(
+                scores, ROWS * score_row, score_row, size, here, v_panels + key * width * size, width * size,
+                width * keys * size, value_inner, there, sums, sum_row, one(scale),
+                one(scale) if key else zero(scale), reach if finite else -FAR, END,
+            )  # fmt: skip
+        first = (image * heads + head) * queries + query
+        for i in range(here):
+            total = get(totals + i * size, scale)
+            put(logsumexp + (first + i) * size, get(largest + i * size, scale) + math.log(total))
+            inverse = one(scale) / (total if total != 0 else one(scale))
+            to = out + (first + i) * value_inner * size
+            row_scale((sums + i * sum_row, to, value_inner), (inverse,), scale)
+
+
+@parallel_kernel
+def attend(
+    blocks, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
+    scale, drops, seed, threshold, factor, work, offsets, threads,
+):  # fmt: skip
+    """All ``blocks`` of queries: a thread takes a share of them in order."""
+    for thread in prange(threads):
+        attend_share(
+            thread * blocks // threads, (thread + 1) * blocks // threads, q, q_strides, k, k_strides, v, v_strides,
+            mask, mask_strides, mask_kind, out, logsumexp, sizes, causal, scale, drops, seed, threshold, factor,
+            work + thread * offsets[-1], offsets,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _offsets(sizes: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Where in a thread's scratch each array of ``attend_share`` begins, and last its size."""
+    _, _, _, _, keys, inner, value_inner = sizes
+    return begin_at(
+        itemsize, up(keys) * inner, keys * up(value_inner), BLOCK_QUERIES * inner, BLOCK_QUERIES * SCORE_COLUMNS,
+        BLOCK_QUERIES * up(value_inner), BLOCK_QUERIES, BLOCK_QUERIES, BLOCK_KEYS,
+    )  # fmt: skip
+
+
+def up(count: int) -> int:
+    """``count`` columns, filled up to whole tiles of any width."""
+    return -(-count // 64) * 64
+
+
+def begin_at(itemsize: int, *counts: int) -> tuple[int, ...]:
+    """The offsets of arrays of so many elements that lie one after another on cache lines, and the end of the last."""
+    offsets = [0]
+    for count in counts:
+        offsets.append(offsets[-1] + -(-count * itemsize // 64) * 64)
+    return tuple(offsets)
+
+
+def fits(q: Array, k: Array, v: Array, mask: Array | None) -> bool:
+    """Whether the kernels take these operands: one floating dtype, nothing empty."""
+    dtype = q.dtype
+    return (
+        dtype.char in "fd"
+        and k.dtype == v.dtype == dtype
+        and (mask is None or mask.dtype == bool or mask.dtype == dtype)
+        and q.size > 0
+        and k.size > 0
+        and v.size > 0
+    )
+
+
+def describe_mask(mask: Array | None) -> tuple[int, tuple[int, ...], int]:
+    """Its address, its strides along (B, H, L, S), 0 where it is broadcast, and its kind."""
+    if mask is None:
+        return 0, (0, 0, 0, 0), NO_MASK
+    strides = tuple(stride if length > 1 else 0 for stride, length in zip(mask.strides, mask.shape))
+    return address(mask), (0,) * (4 - mask.ndim) + strides, BOOL_MASK if mask.dtype == bool else FLOAT_MASK
+
+
+def describe_dropout(dropout_p: float, seed: int, dtype: Any) -> tuple[bool, int, int, Any]:
+    """Whether anything is dropped, the seed as a signed word, the least hash that is kept, 1 / (1 - p)."""
+    word = (seed + 2**63) % 2**64 - 2**63
+    return dropout_p > 0, word, math.ceil(dropout_p * 2**24), dtype(1 / (1 - dropout_p) if dropout_p < 1 else 0.0)
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float, dropout_p: float, seed: int
+) -> tuple[Array, Array]:
+    """out = dropout(softmax(scale q kᵀ + mask)) v, (B, H, L, Ev), and the logarithm of each row's sum (B, H, L)."""
+    if not fits(q, k, v, mask):
+        return reference.attention(q, k, v, mask, causal, scale, dropout_p, seed)
+    sizes = (*q.shape[:2], k.shape[1], q.shape[2], *k.shape[2:], v.shape[3])
+    batch, heads, _, queries, keys, inner, value_inner = sizes
+    dtype = q.dtype.type
+    out, logsumexp = np.empty((batch, heads, queries, value_inner), dtype), np.empty((batch, heads, queries), dtype)
+    offsets = _offsets(sizes, q.itemsize)
+    threads = threads_for(batch * heads * queries * keys * (inner + value_inner), PER_THREAD)
+    arguments = (
+        address(q), q.strides, address(k), k.strides, address(v), v.strides, *describe_mask(mask), address(out),
+        address(logsumexp), sizes, bool(causal), dtype(scale), *describe_dropout(dropout_p, seed, dtype),
+        scratch("attention", threads * offsets[-1]), offsets,
+    )  # fmt: skip
+    blocks = batch * heads * -(-queries // BLOCK_QUERIES)
+    if threads == 1:  # by the kernel that the other is made of: one compilation less
+        attend_share(0, blocks, *arguments)
+    else:
+        attend(blocks, *arguments, threads)
+    return out, logsumexp

@@ -39,7 +39,13 @@ def fold(v: Lanes, kind: str, value: Any) -> Any:
 
 
 def row(
-    inputs: int, outputs: int, scalars: int, body: Body, reductions: tuple[str, ...] = (), unroll: int = 4
+    inputs: int,
+    outputs: int,
+    scalars: int,
+    body: Body,
+    reductions: tuple[str, ...] = (),
+    unroll: int = 4,
+    streams: bool = False,
 ) -> Callable[..., Any]:
     """A micro-kernel ``f((input addresses..., output addresses..., count), (scalars...), like)`` for ``@kernel`` code.
 
@@ -47,6 +53,7 @@ def row(
     for each of ``reductions``, "sum" or "max". ``f`` returns None, the one reduction, or a tuple of them, in the dtype
     of ``like``; of no elements they are 0 and -inf. An output may be an input. Without scalars pass ``()``. Sums run
     in ``unroll`` vectors of lanes: for more than some thousand elements add the sums of pieces in float64.
+    With ``streams`` whole vectors of outputs, which must be aligned, are stored past the caches.
     """
 
     @intrinsic
@@ -78,7 +85,9 @@ def row(
                 ]
                 made, reduced = body(v, values, spread)
                 for target, value in zip(targets, made):
-                    if mask is None:
+                    if mask is None and streams:
+                        v.stream(value, target, offset)
+                    elif mask is None:
                         v.store(value, target, offset)
                     else:
                         v.store_masked(value, target, offset, mask)

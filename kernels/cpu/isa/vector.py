@@ -51,6 +51,12 @@ class Lanes:
         put = self.builder.store(value, self.address(base, offset, self.type))
         put.align = align or self.itemsize
 
+    def stream(self, value: Any, base: Any, offset: Any) -> None:
+        """Store past the caches, at a multiple of the width of a register: memory need not be read before."""
+        put = self.builder.store(value, self.address(base, offset, self.type))
+        put.align = self.bytes
+        put.set_metadata("nontemporal", self.builder.module.add_metadata([ir.Constant(INT32, 1)]))
+
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, by one instruction where there is one."""
         return self.call("llvm.fmuladd", a, b, c)

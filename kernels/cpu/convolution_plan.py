@@ -1,0 +1,167 @@
+"""What a convolution of two spatial axes reads, copies and writes: all that follows from its shapes.
+
+Along each axis, output row y of a phase reads, for a tap of the kernel, row y·step + e of x, and is written to row
+y·spread + r of the output. A convolution has one phase: step is the stride, spread 1, and row i of the kernel is a tap
+with e = i·dilation - padding. A transposed one has as many phases r as its stride s, step is 1, spread s, and row i is
+a tap of those phases for which e = (r + padding - i·dilation) / s is whole.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygrad_notes.kernels.cpu.implicit import Layout
+from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS
+
+Size = tuple[int, ...]
+FEW_OUTPUTS = 3  # of a group, for which the tile of a product would stay empty
+MOST_DEPTH = 512  # taps of a panel of windows, which should stay in the first cache
+COPY_BYTES = 256 * 1024  # of the copy that a job makes of its images, half of the second cache
+JOB_COLUMNS = 512  # a job of small images takes several, to fill its tiles
+
+
+class Phase(NamedTuple):
+    """Along one axis: the first output row, their number, and the taps (row of the kernel, row e of x)."""
+
+    start: int
+    length: int
+    taps: list[tuple[int, int]]
+
+
+class Operands(NamedTuple):
+    """Sizes that both kinds of convolution have. Strides of the weight are in elements."""
+
+    x: Size
+    shape: Size  # of the output
+    groups: int
+    outputs: int  # of one group
+    weight_group: int
+    weight_row: int  # from one output to the next
+    weight_channel: int
+    kernel_width: int
+    itemsize: int
+    threads: int
+
+
+class Plan(NamedTuple):
+    shape: Size
+    layout: Layout
+    phases: np.ndarray
+    taps: np.ndarray
+    weight_taps: np.ndarray
+    work: int  # multiplications
+    direct: bool
+
+
+@lru_cache(256)
+def plan_conv(
+    x: Size, weight: Size, stride: Size, padding: Size, dilation: Size, groups: int, itemsize: int, threads: int
+) -> Plan:
+    """Of ``conv``. A convolution of 1 x 1 sees each image as one long row."""
+    outputs, channels, high, wide = weight
+    counts = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(x[2:], padding, dilation, weight[2:], stride)
+    ]
+    shape = (x[0], outputs, *counts)
+    if (high, wide, *stride, *padding) == (1, 1, 1, 1, 0, 0):
+        x, counts = (x[0], x[1], 1, x[2] * x[3]), [1, counts[0] * counts[1]]
+    axes = [
+        [Phase(0, count, [(i, i * d - p) for i in range(k)])]
+        for count, d, p, k in zip(counts, dilation, padding, weight[2:])
+    ]
+    area, each = high * wide, outputs // groups
+    operands = Operands(x, shape, groups, each, each * channels * area, channels * area, area, wide, itemsize, threads)
+    return _plan(operands, axes, stride, (1, 1), counts)
+
+
+@lru_cache(256)
+def plan_transpose(
+    x: Size, weight: Size, stride: Size, padding: Size, dilation: Size, groups: int, output_size: Size, itemsize: int,
+    threads: int,
+) -> Plan:  # fmt: skip
+    """Of ``conv_transpose``, one phase for each place of an output pixel between the windows."""
+    outputs, high, wide = weight[1:]
+    axes = []
+    for n, k, s, p, d in zip(output_size, (high, wide), stride, padding, dilation):
+        taps = [[(i, (r + p - i * d) // s) for i in range(k) if (r + p - i * d) % s == 0] for r in range(s)]
+        axes.append([Phase(r, -(-(n - r) // s), taps[r]) for r in range(min(s, n))])
+    area = high * wide
+    shape = (x[0], outputs * groups, *output_size)
+    per_group = x[1] // groups * outputs * area
+    operands = Operands(x, shape, groups, outputs, per_group, area, outputs * area, wide, itemsize, threads)
+    return _plan(operands, axes, (1, 1), stride, output_size)
+
+
+def _plan(operands: Operands, axes: list[list[Phase]], step: Size, spread: Size, out_size: list[int] | Size) -> Plan:
+    images, channels, height, width = operands.x[0], operands.x[1] // operands.groups, *operands.x[2:]
+    groups, outputs, itemsize = operands.groups, operands.outputs, operands.itemsize
+    direct = outputs <= FEW_OUTPUTS
+    reads = [[e for phase in axis for _, e in phase.taps] or [0] for axis in axes]
+    first, reach = [min(r) for r in reads], [max(r) - min(r) + 1 for r in reads]
+    counts = [max((phase.length for phase in axis), default=0) for axis in axes]
+    ends = [f + r + (count - 1) * s for f, r, count, s in zip(first, reach, counts, step)]
+    copied = direct or step[1] > 1 or min(first) < 0 or ends[0] > height or ends[1] > width
+    pitch = counts[1] + (reach[1] - 1) // step[1] if copied else width
+    line = pitch * step[1] if copied else width
+    block_images, block_rows = _job(operands, counts, step[0], reach[0], channels * line * itemsize, direct)
+    plane = ((block_rows - 1) * step[0] + reach[0]) * line if copied else height * width
+
+    phases, taps, weight_taps = [], [], []
+    padded, packed, taken = -(-outputs // ROWS) * ROWS, 0, 0
+    channel = np.arange(channels, dtype=np.int64)[:, None]
+    for row, column in product(*axes):
+        pairs = sorted(product(row.taps, column.taps), key=lambda pair: (pair[0][1], pair[1][1]))
+        rows, columns = [e for (_, e), _ in pairs], [e for _, (_, e) in pairs]
+        if copied:
+            rows, columns = [e - first[0] for e in rows], [e - first[1] for e in columns]
+            columns = [e % step[1] * pitch + e // step[1] for e in columns]
+        within = np.array([e * line + u for e, u in zip(rows, columns)], np.int64)
+        in_kernel = np.array([i * operands.kernel_width + j for (i, _), (j, _) in pairs], np.int64)
+        taps.append((channel * plane + within).reshape(-1))
+        weight_taps.append((channel * operands.weight_channel + in_kernel).reshape(-1))
+        phases.append((row.start, column.start, row.length, column.length, taps[-1].size, taken, packed))
+        taken += taps[-1].size
+        packed += padded * (taps[-1].size + 1)
+
+    depth = max((phase[4] for phase in phases), default=0) + 1
+    depth_block = depth if direct else -(-depth // -(-depth // MOST_DEPTH))
+    tile_width = VECTORS * MACHINE.lanes(itemsize)
+    scratch = (block_images * channels * plane if copied else 0) + (ROWS + depth_block + 4) * tile_width
+    scratch += depth_block + out_size[1] + tile_width if direct else 0
+    layout = Layout(
+        images=images, groups=groups, channels=channels, outputs=outputs, height=height, width=width,
+        first_row=first[0] if copied else 0, first_column=first[1] if copied else 0, row_step=step[0],
+        column_step=step[1], copied=int(copied), reach=reach[0], pitch=pitch, plane=plane, block_images=block_images,
+        block_rows=block_rows, rows=counts[0], out_height=out_size[0], out_width=out_size[1],
+        row_spread=spread[0], column_spread=spread[1], packed=packed, weight_group=operands.weight_group,
+        weight_row=operands.weight_row, depth_block=depth_block, scratch=-(-scratch // 16) * 16,
+    )  # fmt: skip
+    work = sum(phase[2] * phase[3] * phase[4] for phase in phases) * images * outputs * groups
+    table = np.array(phases, np.int64).reshape(-1, 7)
+    return Plan(operands.shape, layout, table, _joined(taps), _joined(weight_taps), work, direct)
+
+
+def _job(operands: Operands, counts: list[int], step: int, reach: int, line: int, direct: bool) -> tuple[int, int]:
+    """Images and output rows of one job, whose copy, of lines of ``line`` bytes, fits a cache; jobs for all threads."""
+    images, rows, columns = operands.x[0], counts[0], counts[1]
+    image = ((rows - 1) * step + reach) * line
+    block_images = 1
+    if image > COPY_BYTES:
+        fitting = max(1, (COPY_BYTES // line - reach) // step + 1)
+        rows = -(-rows // -(-rows // fitting))
+    elif not direct:
+        while block_images * rows * columns < JOB_COLUMNS and block_images * image * 2 <= COPY_BYTES:
+            block_images *= 2
+        block_images = min(block_images, max(1, -(-images // operands.threads)))
+    while rows > 1 and rows * columns > 64 and images * -(-counts[0] // rows) * operands.groups < operands.threads:
+        rows = -(-rows // 2)
+    return block_images, max(rows, 1)
+
+
+def _joined(lists: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *lists])

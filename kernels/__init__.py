@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_notes import lazy
-from tinygrad_notes.errors import DeviceError
+from tinygrad_notes.errors import DeviceError, DTypeError
 from tinygrad_notes.kernels import reference
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ DEVICES: dict[type, str] = {}  # array type: the device its arrays live on
 BACKENDS: dict[str, dict[type, ModuleType]] = {"default": {}, "reference": {}, "cpu": {}}  # choice: array type: backend
 _COMPILED = "tinygrad_notes.kernels.cpu"  # for NumPy's arrays; it brings Numba, so the first op that needs it loads it
 
+PRECISIONS = ("highest", "high")
+
 _table: ContextVar[dict[type, ModuleType]] = ContextVar("kernels", default=BACKENDS["default"])
+PRECISION: ContextVar[str] = ContextVar("precision", default="highest")
 
 
 def register_array_type(array_type: type, device: str, backend: ModuleType = reference) -> None:
@@ -91,6 +94,37 @@ def use_kernels(choice: str) -> Iterator[None]:
         _table.reset(token)
 
 
+@contextmanager
+def precision(choice: str) -> Iterator[None]:
+    """How exact products of float32 matrices are, in this thread or task: ``"highest"``, the default, or ``"high"``.
+
+    Where a processor has AMX, which multiplies bfloat16 (8 digits), a float32 (24 digits) is the sum of three of them,
+    and a product takes six of theirs: ``"highest"``. ``"high"`` keeps two, rounded, and takes three products: half the
+    work, with an error of some 1e-5 of the largest value, as PyTorch's ``set_float32_matmul_precision("high")``
+    permits. It is for ``matmul`` and ``linear`` and what is built on them; of a backward pass the precision counts that
+    is in force when it runs. Other ops, float64, and machines without AMX compute the same with both.
+
+    Use it as a context manager, ``with precision("high"): ...``, or as a decorator.
+
+    >>> with tn.precision("high"):
+    ...     y = tn.tensor([[1.0, 2.0]]) @ tn.tensor([[3.0], [4.0]])
+    >>> y
+    Tensor([[11.]])
+    >>> with tn.precision("medium"):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    tinygrad_notes.errors.DTypeError: precision: choice is 'medium', expected 'highest' or 'high'
+    """
+    if choice not in PRECISIONS:
+        raise DTypeError(f"precision: choice is {choice!r}, expected {' or '.join(map(repr, PRECISIONS))}")
+    token = PRECISION.set(choice)
+    try:
+        yield
+    finally:
+        PRECISION.reset(token)
+
+
 _DISPATCHER = """
 def {name}({arguments}):
     try:
@@ -117,7 +151,6 @@ def _dispatchers() -> dict[str, Callable[..., Any]]:
 globals().update(_dispatchers())
 
 DEVICES[np.ndarray], BACKENDS["reference"][np.ndarray] = "cpu", reference
-BACKENDS["default"][np.ndarray] = reference  # until the compiled kernels are whole
 
 
 def set_num_threads(count: int) -> None:

@@ -14,7 +14,7 @@ from tinygrad_notes.autograd import backward, grad
 from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
-from tinygrad_notes.kernels import get_num_threads, set_num_threads, use_kernels
+from tinygrad_notes.kernels import get_num_threads, precision, set_num_threads, use_kernels
 from tinygrad_notes.modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad, shape_only, watch
 from tinygrad_notes.ops import *  # noqa: F403
 from tinygrad_notes.ops import __all__ as _ops
@@ -55,6 +55,7 @@ __all__ = [
     "manual_seed",
     "no_grad",
     "op",
+    "precision",
     "set_num_threads",
     "set_rng_state",
     "shape_only",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
@@ -171,12 +171,13 @@ def rounded_up(count, multiple):
     return (count + multiple - 1) // multiple * multiple
 
 
-@kernel
-def attend_share(
-    start, stop, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
-    scale, drops, seed, threshold, factor, work, offsets,
+@parallel_kernel
+def attend(
+    jobs, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
+    scale, drops, seed, threshold, factor, work, offsets, thread, threads,
 ):  # fmt: skip
-    """Blocks ``start`` to ``stop`` of queries, counted over images, key heads, their query heads and their blocks."""
+    """A job is a block of queries, counted over images, key heads, their query heads and their blocks."""
+    work += thread * offsets[-1]
     _, heads, key_heads, queries, keys, inner, value_inner = sizes
     size, width = itemsize(scale), tile_columns(scale)
     k_panels, v_panels, q_panels, scores, sums, largest, totals, room = (
@@ -187,7 +188,7 @@ def attend_share(
     nothing = -one(scale) / zero(scale)
     group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
     packed, finite = -1, True
-    for unit in range(start, stop):
+    for unit in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         shared, entry = unit // (group * blocks), unit % (group * blocks)
         image, key_head = shared // key_heads, shared % key_heads
         if shared != packed:  # queries that come next read the same panels
@@ -255,23 +256,9 @@ def attend_share(
             row_scale((sums + i * sum_row, to, value_inner), (inverse,), scale)
 
 
-@parallel_kernel
-def attend(
-    blocks, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
-    scale, drops, seed, threshold, factor, work, offsets, threads,
-):  # fmt: skip
-    """All ``blocks`` of queries: a thread takes a share of them in order."""
-    for thread in prange(threads):
-        attend_share(
-            thread * blocks // threads, (thread + 1) * blocks // threads, q, q_strides, k, k_strides, v, v_strides,
-            mask, mask_strides, mask_kind, out, logsumexp, sizes, causal, scale, drops, seed, threshold, factor,
-            work + thread * offsets[-1], offsets,
-        )  # fmt: skip
-
-
 @lru_cache(maxsize=256)
 def _offsets(sizes: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Where in a thread's scratch each array of ``attend_share`` begins, and last its size."""
+    """Where in a thread's scratch each array of ``attend`` begins, and last its size."""
     _, _, _, _, keys, inner, value_inner = sizes
     return begin_at(
         itemsize, up(keys) * inner, keys * up(value_inner), BLOCK_QUERIES * inner, BLOCK_QUERIES * SCORE_COLUMNS,
@@ -337,8 +324,5 @@ def attention(
         scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     blocks = batch * heads * -(-queries // BLOCK_QUERIES)
-    if threads == 1:  # by the kernel that the other is made of: one compilation less
-        attend_share(0, blocks, *arguments)
-    else:
-        attend(blocks, *arguments, threads)
+    attend(blocks, *arguments, threads)
     return out, logsumexp

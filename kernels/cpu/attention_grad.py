@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.attention import (
@@ -85,13 +84,14 @@ def is_finite(x, count, like):
     return total == total
 
 
-@kernel
-def grad_share(
-    start, stop, parts, g, g_strides, q, q_strides, k, k_strides, v, v_strides, out, out_strides, logsumexp,
+@parallel_kernel
+def grad(
+    jobs, parts, g, g_strides, q, q_strides, k, k_strides, v, v_strides, out, out_strides, logsumexp,
     logsumexp_strides, mask, mask_strides, mask_kind, dq, dk, dv, sizes, causal, scale, drops, seed, threshold, factor,
-    work, offsets,
+    work, offsets, thread, threads,
 ):  # fmt: skip
-    """Jobs ``start`` to ``stop``: each a key head, or one of ``parts`` of the blocks of queries that read it."""
+    """A job is a key head, or one of ``parts`` of the blocks of queries that read it."""
+    work += thread * offsets[-1]
     _, heads, key_heads, queries, keys, inner, value_inner = sizes
     size, width = itemsize(scale), tile_columns(scale)
     score_row, inner_row = SCORE_COLUMNS * size, rounded_up(inner, width) * size
@@ -107,7 +107,7 @@ def grad_share(
     nothing, unit = -one(scale) / zero(scale), one(scale)
     group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
     packed, keys_finite = -1, True
-    for job in range(start, stop):
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         shared, part = job // parts, job % parts
         image, key_head = shared // key_heads, shared % key_heads
         if shared != packed:
@@ -229,21 +229,6 @@ def grad_share(
             row_scale((dv_sums + j * value_row, dv + to * value_inner, value_inner), (unit,), scale)
 
 
-@parallel_kernel
-def grad(
-    jobs, parts, g, g_strides, q, q_strides, k, k_strides, v, v_strides, out, out_strides, logsumexp,
-    logsumexp_strides, mask, mask_strides, mask_kind, dq, dk, dv, sizes, causal, scale, drops, seed, threshold, factor,
-    work, offsets, threads,
-):  # fmt: skip
-    """All ``jobs``: a thread takes a share of them in order."""
-    for thread in prange(threads):
-        grad_share(
-            thread * jobs // threads, (thread + 1) * jobs // threads, parts, g, g_strides, q, q_strides, k, k_strides,
-            v, v_strides, out, out_strides, logsumexp, logsumexp_strides, mask, mask_strides, mask_kind, dq, dk, dv,
-            sizes, causal, scale, drops, seed, threshold, factor, work + thread * offsets[-1], offsets,
-        )  # fmt: skip
-
-
 @lru_cache(maxsize=256)
 def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[int, tuple[int, ...]]:
     """In how many parts the queries of a key head are taken, by the shape alone; the layout of a thread's scratch."""
@@ -295,10 +280,7 @@ def attention_grad(
         scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     jobs = batch * key_heads * parts
-    if threads == 1:
-        grad_share(0, jobs, *arguments)
-    else:
-        grad(jobs, *arguments, threads)
+    grad(jobs, *arguments, threads)
     if parts == 1:
         return dq, dk.reshape(k.shape), dv.reshape(v.shape), None
     return dq, np.add.reduce(dk, axis=2), np.add.reduce(dv, axis=2), None

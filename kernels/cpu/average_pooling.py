@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
@@ -37,81 +36,78 @@ def add_row(sums, row, columns, first, like):
 
 
 @parallel_kernel
-def means_of_boxes(x, y, planes, boxes, work, like, threads):
+def means_of_boxes(x, y, planes, boxes, work, like, thread, threads):
     """A thread takes a share of the planes, with a row of float64 at ``work``; ``boxes`` of ``pooling_windows``."""
     size = itemsize(like)
     height, columns = boxes[1], boxes[2]
     area, windows = boxes[0] * height * columns, boxes[3] * boxes[4] * boxes[5]
     second, third = 6 + 4 * boxes[3], 6 + 4 * (boxes[3] + boxes[4])
-    for thread in prange(threads):
-        sums = work + thread * columns * 8
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            source, to = x + plane * area * size, y + plane * windows * size
-            for i in range(6, second, 4):
-                for j in range(second, third, 4):
-                    first = True
-                    for d in range(boxes[i], boxes[i + 1]):
-                        for h in range(boxes[j], boxes[j + 1]):
-                            add_row(sums, source + (d * height + h) * columns * size, columns, first, like)
-                            first = False
-                    divisor = boxes[i + 2] * boxes[j + 2]
-                    for k in range(third, third + 4 * boxes[5], 4):
-                        total = 0.0
-                        for column in range(boxes[k], boxes[k + 1]):
-                            total += get(sums + column * 8, 0.0)
-                        mean = 0.0 if first else total / (divisor * boxes[k + 2])  # a box of padding alone
-                        put(to, rounded(mean, like))
-                        to += size
+    sums = work + thread * columns * 8
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        source, to = x + plane * area * size, y + plane * windows * size
+        for i in range(6, second, 4):
+            for j in range(second, third, 4):
+                first = True
+                for d in range(boxes[i], boxes[i + 1]):
+                    for h in range(boxes[j], boxes[j + 1]):
+                        add_row(sums, source + (d * height + h) * columns * size, columns, first, like)
+                        first = False
+                divisor = boxes[i + 2] * boxes[j + 2]
+                for k in range(third, third + 4 * boxes[5], 4):
+                    total = 0.0
+                    for column in range(boxes[k], boxes[k + 1]):
+                        total += get(sums + column * 8, 0.0)
+                    mean = 0.0 if first else total / (divisor * boxes[k + 2])  # a box of padding alone
+                    put(to, rounded(mean, like))
+                    to += size
 
 
 @parallel_kernel
-def means_of_planes(x, y, planes, area, work, like, threads):
+def means_of_planes(x, y, planes, area, work, like, thread, threads):
     """Means of whole planes, as rows of CHUNK elements; ``work`` has CHUNK float64 for each thread."""
     size = itemsize(like)
-    for thread in prange(threads):
-        sums = work + thread * CHUNK * 8
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            source, total = x + plane * area * size, 0.0
-            clear_bytes(sums, CHUNK * 8)
-            whole = area // CHUNK * CHUNK
-            for i in range(0, whole, CHUNK):
-                for k in range(CHUNK):
-                    put(sums + k * 8, get(sums + k * 8, 0.0) + get(source + (i + k) * size, like))
-            for i in range(whole, area):
-                at = sums + (i - whole) * 8
-                put(at, get(at, 0.0) + get(source + i * size, like))
+    sums = work + thread * CHUNK * 8
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        source, total = x + plane * area * size, 0.0
+        clear_bytes(sums, CHUNK * 8)
+        whole = area // CHUNK * CHUNK
+        for i in range(0, whole, CHUNK):
             for k in range(CHUNK):
-                total += get(sums + k * 8, 0.0)
-            put(y + plane * size, rounded(total / area, like))
+                put(sums + k * 8, get(sums + k * 8, 0.0) + get(source + (i + k) * size, like))
+        for i in range(whole, area):
+            at = sums + (i - whole) * 8
+            put(at, get(at, 0.0) + get(source + i * size, like))
+        for k in range(CHUNK):
+            total += get(sums + k * 8, 0.0)
+        put(y + plane * size, rounded(total / area, like))
 
 
 @parallel_kernel
-def spread_over_boxes(g, gradient, planes, boxes, work, like, threads):
+def spread_over_boxes(g, gradient, planes, boxes, work, like, thread, threads):
     """The adjoint: each g, divided by the size of its box, is added to all elements of the box."""
     size = itemsize(like)
     height, columns = boxes[1], boxes[2]
     area, windows = boxes[0] * height * columns, boxes[3] * boxes[4] * boxes[5]
     second, third = 6 + 4 * boxes[3], 6 + 4 * (boxes[3] + boxes[4])
-    for thread in prange(threads):
-        row = work + thread * columns * 8
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            source, target = g + plane * windows * size, gradient + plane * area * size
-            clear_bytes(target, area * size)
-            for i in range(6, second, 4):
-                for j in range(second, third, 4):
-                    clear_bytes(row, columns * size)
-                    divisor = boxes[i + 2] * boxes[j + 2]
-                    for k in range(third, third + 4 * boxes[5], 4):
-                        share = rounded(get(source, like) / (1.0 * divisor * boxes[k + 2]), like)
-                        for column in range(boxes[k], boxes[k + 1]):
-                            put(row + column * size, get(row + column * size, like) + share)
-                        source += size
-                    for d in range(boxes[i], boxes[i + 1]):
-                        for h in range(boxes[j], boxes[j + 1]):
-                            to = target + (d * height + h) * columns * size
-                            for column in range(columns):
-                                there = get(to + column * size, like) + get(row + column * size, like)
-                                put(to + column * size, there)
+    row = work + thread * columns * 8
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        source, target = g + plane * windows * size, gradient + plane * area * size
+        clear_bytes(target, area * size)
+        for i in range(6, second, 4):
+            for j in range(second, third, 4):
+                clear_bytes(row, columns * size)
+                divisor = boxes[i + 2] * boxes[j + 2]
+                for k in range(third, third + 4 * boxes[5], 4):
+                    share = rounded(get(source, like) / (1.0 * divisor * boxes[k + 2]), like)
+                    for column in range(boxes[k], boxes[k + 1]):
+                        put(row + column * size, get(row + column * size, like) + share)
+                    source += size
+                for d in range(boxes[i], boxes[i + 1]):
+                    for h in range(boxes[j], boxes[j + 1]):
+                        to = target + (d * height + h) * columns * size
+                        for column in range(columns):
+                            there = get(to + column * size, like) + get(row + column * size, like)
+                            put(to + column * size, there)
 
 
 # ---------------------------------------------------------------------- functions of the contract

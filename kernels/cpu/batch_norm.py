@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.batch_norm_columns import (
@@ -143,25 +142,25 @@ def normalize_grad_some(g, x, weight, mean, rstd, dx, dweight, dbias, images, st
 
 
 @parallel_kernel
-def normalize_channels(x, weight, bias, y, mean, rstd, variance, images, channels, n, eps, work, like, threads):
+def normalize_channels(x, weight, bias, y, mean, rstd, variance, images, channels, n, eps, work, like, thread, threads):
     """x (images, channels, n); ``weight`` and ``bias`` may be 0, no address; WORK_BYTES a thread at ``work``."""
     some, step = channels_at_once(n, itemsize(like)), channels * n * itemsize(like)
-    for thread in prange(threads):
-        end, mine = (thread + 1) * channels // threads, work + thread * WORK_BYTES
-        for first in range(thread * channels // threads, end, some):
-            last = min(end, first + some)
-            normalize_some(x, weight, bias, y, mean, rstd, variance, images, step, first, last, n, eps, mine, like)
+    end, mine = (thread + 1) * channels // threads, work + thread * WORK_BYTES
+    for first in range(thread * channels // threads, end, some):
+        last = min(end, first + some)
+        normalize_some(x, weight, bias, y, mean, rstd, variance, images, step, first, last, n, eps, mine, like)
 
 
 @parallel_kernel
-def normalize_grad_channels(g, x, weight, mean, rstd, dx, dweight, dbias, images, channels, n, work, like, threads):
+def normalize_grad_channels(
+    g, x, weight, mean, rstd, dx, dweight, dbias, images, channels, n, work, like, thread, threads
+):
     """g, x (images, channels, n); ``weight`` may be 0, no address; WORK_BYTES a thread at ``work``."""
     some, step = channels_at_once(n, itemsize(like)), channels * n * itemsize(like)
-    for thread in prange(threads):
-        end, mine = (thread + 1) * channels // threads, work + thread * WORK_BYTES
-        for first in range(thread * channels // threads, end, some):
-            last = min(end, first + some)
-            normalize_grad_some(g, x, weight, mean, rstd, dx, dweight, dbias, images, step, first, last, n, mine, like)
+    end, mine = (thread + 1) * channels // threads, work + thread * WORK_BYTES
+    for first in range(thread * channels // threads, end, some):
+        last = min(end, first + some)
+        normalize_grad_some(g, x, weight, mean, rstd, dx, dweight, dbias, images, step, first, last, n, mine, like)
 
 
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array, Array]:

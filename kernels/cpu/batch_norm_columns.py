@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
@@ -144,24 +142,24 @@ def normalize_grad_strip(g, x, weight, mean, rstd, dx, dweight, dbias, images, s
 
 
 @parallel_kernel
-def normalize_columns(x, weight, bias, y, mean, rstd, variance, images, channels, n, eps, work, like, threads):
+def normalize_columns(x, weight, bias, y, mean, rstd, variance, images, channels, n, eps, work, like, thread, threads):
     """x (images, channels, n), n small; weight and bias may be 0, no address; STRIP_WORK bytes a thread at ``work``."""
     width, step = WIDEST // n, channels * n * itemsize(like)
     strips = (channels + width - 1) // width
-    for thread in prange(threads):
-        for strip in range(thread * strips // threads, (thread + 1) * strips // threads):
-            first, mine = strip * width, work + thread * STRIP_WORK
-            last = min(channels, first + width)
-            normalize_strip(x, weight, bias, y, mean, rstd, variance, images, step, first, last, n, eps, mine, like)
+    for strip in range(thread * strips // threads, (thread + 1) * strips // threads):
+        first, mine = strip * width, work + thread * STRIP_WORK
+        last = min(channels, first + width)
+        normalize_strip(x, weight, bias, y, mean, rstd, variance, images, step, first, last, n, eps, mine, like)
 
 
 @parallel_kernel
-def normalize_grad_columns(g, x, weight, mean, rstd, dx, dweight, dbias, images, channels, n, work, like, threads):
+def normalize_grad_columns(
+    g, x, weight, mean, rstd, dx, dweight, dbias, images, channels, n, work, like, thread, threads
+):
     """g, x (images, channels, n), n small; ``weight`` may be 0, no address. Each thread's scratch: STRIP_WORK."""
     width, step = WIDEST // n, channels * n * itemsize(like)
     strips = (channels + width - 1) // width
-    for thread in prange(threads):
-        for strip in range(thread * strips // threads, (thread + 1) * strips // threads):
-            first, mine = strip * width, work + thread * STRIP_WORK
-            last = min(channels, first + width)
-            normalize_grad_strip(g, x, weight, mean, rstd, dx, dweight, dbias, images, step, first, last, n, mine, like)
+    for strip in range(thread * strips // threads, (thread + 1) * strips // threads):
+        first, mine = strip * width, work + thread * STRIP_WORK
+        last = min(channels, first + width)
+        normalize_grad_strip(g, x, weight, mean, rstd, dx, dweight, dbias, images, step, first, last, n, mine, like)

@@ -35,5 +35,5 @@ _DIRECT = sys.implementation.name == "cpython" and _pointer(id(_probe) + _OFFSET
 
 
 def address(x: np.ndarray) -> int:
-    """Where the elements of ``x`` start; ``x.ctypes.data``, which builds objects that take longer than small kernels."""
+    """Where the elements of ``x`` start: ``x.ctypes.data``, which takes longer than a small kernel."""
     return _pointer(id(x) + _OFFSET).value if _DIRECT else int(x.ctypes.data)

@@ -12,16 +12,17 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba import prange
 from numba.core import event
 
-from tinygrad_notes.kernels.cpu import threads
+from tinygrad_notes.kernels.cpu import entries, threads
+from tinygrad_notes.kernels.cpu.buffers import address, aligned
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 
 HERE = Path(__file__).parent
@@ -58,32 +59,54 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 class ParallelKernel:
-    """A function whose last argument is the number of threads, over which it splits its work by ``prange``.
+    """A function whose last arguments are ``thread`` and ``threads``: the share of the work of one of so many threads.
 
-    It is compiled twice: ``parallel`` runs on Numba's pool, ``serial`` is the same text with ``prange`` as a plain
-    loop, which small inputs and processes without a usable pool take. Both give the same bits: a share is computed the
-    same way, whoever does it.
+    It is called with all arguments but ``thread``, and runs once for each thread: on Numba's pool, or one after the
+    other where one thread is asked for or no pool is usable. All shares are the same machine code, compiled once, so
+    the number of threads changes no bit but through the cut of the work.
+
+    Arguments are integers, scalars of a dtype, tuples of them, always as long, and small contiguous arrays. They are
+    written into a block of 8-byte slots, which an *entry*, a few instructions long, reads and passes on. What
+    Numba compiles of ``prange`` is in ``run`` alone, for all kernels; for each it would take longer than the kernel.
     """
 
     def __init__(self, function: Callable[..., Any]):
-        self.parallel = _compiled(function, parallel=True)
-        # under another name, because Numba's cache knows a function by its name
-        alone = FunctionType(function.__code__, function.__globals__, f"{function.__name__}_serial")
-        alone.__qualname__ = alone.__name__
-        self.serial = _compiled(alone, parallel=False)
+        self.share = _compiled(function, parallel=False)
+        self.plans: dict[tuple[type, ...], tuple[Callable[..., None], int]] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
-    def __call__(self, *arguments: Any) -> Any:
-        count = arguments[-1]
-        if count == 1:
-            return self.serial(*arguments)
-        with threads.pool():
-            return self.parallel(*arguments)
+    def __call__(self, *arguments: Any) -> None:
+        kinds = tuple(map(type, arguments))
+        plan = self.plans.get(kinds)
+        if plan is None:
+            plan = self.plans[kinds] = entries.plan(self.share, arguments)
+        write, entry = plan
+        buffer, block = _block()
+        write(buffer, 0, *arguments)
+        shares = arguments[-1]
+        if shares == 1 or not threads.usable():
+            run_alone(entry, block, shares)
+        else:
+            with threads.pool():
+                run(entry, block, shares)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> ParallelKernel:
     """A function for many threads: see :class:`ParallelKernel`."""
     return ParallelKernel(function)
+
+
+_mine = threading.local()
+
+
+def _block() -> tuple[Any, int]:
+    """Room for the arguments of this Python thread's call, and its address."""
+    try:
+        return _mine.block
+    except AttributeError:
+        buffer = aligned(entries.BLOCK_BYTES)
+        _mine.block = buffer, address(buffer)
+        return _mine.block
 
 
 def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
@@ -122,3 +145,19 @@ class _Notice(event.Listener):
 
 
 event.register("numba:compile", _Notice())
+
+
+# ---------------------------------------------------------------------- the only loop over threads
+
+
+def _run(entry, block, shares):
+    for thread in prange(shares):
+        entries.enter(entry, block, thread)
+
+
+def _run_alone(entry, block, shares):
+    for thread in range(shares):
+        entries.enter(entry, block, thread)
+
+
+run, run_alone = _compiled(_run, parallel=True), _compiled(_run_alone, parallel=False)

@@ -13,7 +13,7 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.convolution_plan import Plan, Size, plan_conv, plan_transpose
 from tinygrad_notes.kernels.cpu.depthwise import filter_all
-from tinygrad_notes.kernels.cpu.implicit import convolve_all
+from tinygrad_notes.kernels.cpu.implicit import convolve_all, pack_weights
 from tinygrad_notes.kernels.cpu.threads import get_num_threads, threads_for
 
 Array = np.ndarray
@@ -72,12 +72,17 @@ def _run(plan: Plan, x: Array, weight: Array, bias: Array | None) -> Array:
     layout, size, like = plan.layout, x.itemsize, x.dtype.type(0)
     threads = threads_for(plan.work, PER_THREAD)
     work = scratch("convolution", threads * layout.scratch * size)
-    places = address(x), address(weight), 0 if bias is None else address(bias), address(y)
+    weights = address(weight), 0 if bias is None else address(bias)
     if plan.direct:
-        filter_all(*places, plan.phases, plan.taps, plan.weight_taps, layout, work, like, threads)
+        filter_all(
+            address(x), *weights, address(y), plan.phases, plan.taps, plan.weight_taps, layout, work, like, threads
+        )
     else:
         packed = scratch("convolution weight", layout.groups * layout.packed * size)
-        convolve_all(*places, plan.phases, plan.taps, plan.weight_taps, layout, packed, work, like, threads)
+        pack_weights(*weights, plan.phases, plan.weight_taps, layout, packed, like, threads)
+        convolve_all(
+            address(x), int(bias is not None), address(y), plan.phases, plan.taps, layout, packed, work, like, threads
+        )
     return y
 
 

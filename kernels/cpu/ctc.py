@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
@@ -51,97 +50,95 @@ def write_labels(labels, targets, length, blank):
 
 
 @parallel_kernel
-def forward(log_probs, targets, frames, lengths, losses, log_alpha, sizes, blank, work, like, threads):
+def forward(log_probs, targets, frames, lengths, losses, log_alpha, sizes, blank, work, like, thread, threads):
     """The losses and forward variables of all sequences. ``sizes``: T, N, C, S, and the scratch bytes of a thread."""
     size = itemsize(like)
     steps, batch, classes, longest, work_bytes = sizes
     width = 2 * longest + 1
-    for thread in prange(threads):
-        alpha = work + thread * work_bytes + 16  # with two states before the first that are never reached
-        stepped, labels = alpha + (width + 2) * 8, alpha + 2 * (width + 2) * 8
-        for n in range(thread * batch // threads, (thread + 1) * batch // threads):
-            length, ends = get_int64(lengths + n * 8), 2 * get_int64(lengths + n * 8)
-            write_labels(labels, targets + n * longest * 8, length, blank)
-            for state in range(-2, ends + 1):
-                put(alpha + state * 8, 0.0 if state == 0 else NEVER)
-                put(stepped + state * 8, NEVER)
-            for t in range(steps):
-                to = log_alpha + (t * batch + n) * width * size
-                if t >= get_int64(frames + n * 8):
-                    clear_bytes(to, width * size)
-                    continue
-                from_, largest = log_probs + (t * batch + n) * classes * size, NEVER
-                for state in range(ends + 1):
-                    at = alpha + state * 8
-                    skipped = get(at - 16, 0.0) if get_int64(labels + state * 16 + 8) else NEVER
-                    sum_ = log_sum(get(at, 0.0), get(at - 8, 0.0), skipped)
-                    sum_ += get(from_ + get_int64(labels + state * 16) * size, like)
-                    put(stepped + state * 8, sum_)
-                    largest = sum_ if sum_ > largest or sum_ != sum_ else largest
-                alpha, stepped = stepped, alpha
-                shift = largest if abs(largest) < math.inf else 0.0
-                for state in range(width):
-                    value = get(alpha + state * 8, 0.0) - shift if state <= ends else NEVER
-                    put(to + state * size, rounded(value, like))
-            label = get(alpha + (ends - 1) * 8, 0.0)  # without labels it is the state before the first
-            put(losses + n * size, rounded(-log_sum(get(alpha + ends * 8, 0.0), label, NEVER), like))
+    alpha = work + thread * work_bytes + 16  # with two states before the first that are never reached
+    stepped, labels = alpha + (width + 2) * 8, alpha + 2 * (width + 2) * 8
+    for n in range(thread * batch // threads, (thread + 1) * batch // threads):
+        length, ends = get_int64(lengths + n * 8), 2 * get_int64(lengths + n * 8)
+        write_labels(labels, targets + n * longest * 8, length, blank)
+        for state in range(-2, ends + 1):
+            put(alpha + state * 8, 0.0 if state == 0 else NEVER)
+            put(stepped + state * 8, NEVER)
+        for t in range(steps):
+            to = log_alpha + (t * batch + n) * width * size
+            if t >= get_int64(frames + n * 8):
+                clear_bytes(to, width * size)
+                continue
+            from_, largest = log_probs + (t * batch + n) * classes * size, NEVER
+            for state in range(ends + 1):
+                at = alpha + state * 8
+                skipped = get(at - 16, 0.0) if get_int64(labels + state * 16 + 8) else NEVER
+                sum_ = log_sum(get(at, 0.0), get(at - 8, 0.0), skipped)
+                sum_ += get(from_ + get_int64(labels + state * 16) * size, like)
+                put(stepped + state * 8, sum_)
+                largest = sum_ if sum_ > largest or sum_ != sum_ else largest
+            alpha, stepped = stepped, alpha
+            shift = largest if abs(largest) < math.inf else 0.0
+            for state in range(width):
+                value = get(alpha + state * 8, 0.0) - shift if state <= ends else NEVER
+                put(to + state * size, rounded(value, like))
+        label = get(alpha + (ends - 1) * 8, 0.0)  # without labels it is the state before the first
+        put(losses + n * size, rounded(-log_sum(get(alpha + ends * 8, 0.0), label, NEVER), like))
 
 
 @parallel_kernel
-def backward(g, log_probs, targets, frames, lengths, log_alpha, gradient, sizes, blank, work, like, threads):
+def backward(g, log_probs, targets, frames, lengths, log_alpha, gradient, sizes, blank, work, like, thread, threads):
     """The gradient of log_probs: minus g times the probability of each label in each frame, given the target."""
     size = itemsize(like)
     steps, batch, classes, longest, work_bytes = sizes
     width = 2 * longest + 1
-    for thread in prange(threads):
-        beta = work + thread * work_bytes  # with two states after the last that never lead to an end
-        ahead, labels = beta + (width + 2) * 8, beta + 2 * (width + 2) * 8
-        shares = labels + width * 16
-        for n in range(thread * batch // threads, (thread + 1) * batch // threads):
-            ends, last = 2 * get_int64(lengths + n * 8), get_int64(frames + n * 8)
-            write_labels(labels, targets + n * longest * 8, get_int64(lengths + n * 8), blank)
-            for state in range(ends + 3):
-                put(beta + state * 8, 0.0 if ends - 1 <= state <= ends else NEVER)
-                put(ahead + state * 8, NEVER)
-            for t in range(steps - 1, -1, -1):
-                to = gradient + (t * batch + n) * classes * size
-                if t >= last:
-                    clear_bytes(to, classes * size)
-                    continue
-                from_, reached = (
-                    log_probs + (t * batch + n) * classes * size,
-                    log_alpha + (t * batch + n) * width * size,
-                )
-                largest = NEVER
-                for state in range(ends + 1):
-                    through = get(reached + state * size, like) + get(beta + state * 8, 0.0)
-                    put(ahead + state * 8, through)
-                    largest = through if through > largest or through != through else largest
-                shift, total = 0.0 if largest == NEVER else largest, 0.0
-                for state in range(ends + 1):
-                    through = get(ahead + state * 8, 0.0)
-                    if through != NEVER:
-                        through = math.exp(through - shift)
-                        total += through
-                    else:
-                        through = 0.0
-                    put(ahead + state * 8, through)
-                for label in range(classes):
-                    put(shares + label * 8, 0.0 * total)  # NaN in a frame is NaN for all labels
-                for state in range(ends + 1):
-                    at = shares + get_int64(labels + state * 16) * 8
-                    put(at, get(at, 0.0) + get(ahead + state * 8, 0.0))
-                scale = 0.0 if total == 0.0 else -get(g + n * size, like) / total
-                for label in range(classes):
-                    put(to + label * size, rounded(scale * get(shares + label * 8, 0.0), like))
-                for state in range(ends + 1):
-                    there = get(from_ + get_int64(labels + state * 16) * size, like)
-                    put(ahead + state * 8, get(beta + state * 8, 0.0) + there)
-                for state in range(ends + 1):
-                    at = ahead + state * 8
-                    skips = state + 2 <= ends and get_int64(labels + (state + 2) * 16 + 8)
-                    skipped = get(at + 16, 0.0) if skips else NEVER
-                    put(beta + state * 8, log_sum(get(at, 0.0), get(at + 8, 0.0), skipped))
+    beta = work + thread * work_bytes  # with two states after the last that never lead to an end
+    ahead, labels = beta + (width + 2) * 8, beta + 2 * (width + 2) * 8
+    shares = labels + width * 16
+    for n in range(thread * batch // threads, (thread + 1) * batch // threads):
+        ends, last = 2 * get_int64(lengths + n * 8), get_int64(frames + n * 8)
+        write_labels(labels, targets + n * longest * 8, get_int64(lengths + n * 8), blank)
+        for state in range(ends + 3):
+            put(beta + state * 8, 0.0 if ends - 1 <= state <= ends else NEVER)
+            put(ahead + state * 8, NEVER)
+        for t in range(steps - 1, -1, -1):
+            to = gradient + (t * batch + n) * classes * size
+            if t >= last:
+                clear_bytes(to, classes * size)
+                continue
+            from_, reached = (
+                log_probs + (t * batch + n) * classes * size,
+                log_alpha + (t * batch + n) * width * size,
+            )
+            largest = NEVER
+            for state in range(ends + 1):
+                through = get(reached + state * size, like) + get(beta + state * 8, 0.0)
+                put(ahead + state * 8, through)
+                largest = through if through > largest or through != through else largest
+            shift, total = 0.0 if largest == NEVER else largest, 0.0
+            for state in range(ends + 1):
+                through = get(ahead + state * 8, 0.0)
+                if through != NEVER:
+                    through = math.exp(through - shift)
+                    total += through
+                else:
+                    through = 0.0
+                put(ahead + state * 8, through)
+            for label in range(classes):
+                put(shares + label * 8, 0.0 * total)  # NaN in a frame is NaN for all labels
+            for state in range(ends + 1):
+                at = shares + get_int64(labels + state * 16) * 8
+                put(at, get(at, 0.0) + get(ahead + state * 8, 0.0))
+            scale = 0.0 if total == 0.0 else -get(g + n * size, like) / total
+            for label in range(classes):
+                put(to + label * size, rounded(scale * get(shares + label * 8, 0.0), like))
+            for state in range(ends + 1):
+                there = get(from_ + get_int64(labels + state * 16) * size, like)
+                put(ahead + state * 8, get(beta + state * 8, 0.0) + there)
+            for state in range(ends + 1):
+                at = ahead + state * 8
+                skips = state + 2 <= ends and get_int64(labels + (state + 2) * 16 + 8)
+                skipped = get(at + 16, 0.0) if skips else NEVER
+                put(beta + state * 8, log_sum(get(at, 0.0), get(at + 8, 0.0), skipped))
 
 
 # ---------------------------------------------------------------------- functions of the contract

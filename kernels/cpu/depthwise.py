@@ -7,8 +7,6 @@ instead, and a tap is one load and one multiply-add for each. The image has room
 
 from __future__ import annotations
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.implicit import (
     COLUMN_PHASE,
@@ -89,12 +87,11 @@ def filter_images(job, x, weight, bias, y, phases, taps, weight_taps, layout, wo
 
 
 @parallel_kernel
-def filter_all(x, weight, bias, y, phases, taps, weight_taps, layout, work, like, threads):
+def filter_all(x, weight, bias, y, phases, taps, weight_taps, layout, work, like, thread, threads):
     """A thread takes a share of the jobs in order."""
     jobs = layout.images * ((layout.rows + layout.block_rows - 1) // layout.block_rows) * layout.groups
-    for thread in prange(threads):
-        for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-            filter_images(
-                job, x, weight, bias, y, phases, taps, weight_taps, layout,
-                work + thread * layout.scratch * itemsize(like), like,
-            )  # fmt: skip
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        filter_images(
+            job, x, weight, bias, y, phases, taps, weight_taps, layout,
+            work + thread * layout.scratch * itemsize(like), like,
+        )  # fmt: skip

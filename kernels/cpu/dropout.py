@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -116,17 +116,15 @@ def mask_row(context, y, first, count, seed, threshold):
 
 
 @parallel_kernel
-def drop(x, y, count, seed, threshold, divisor, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        drop_row(x, y, first, last - first, seed, threshold, divisor)
+def drop(x, y, count, seed, threshold, divisor, thread, threads):
+    first, last = share(thread, threads, count)
+    drop_row(x, y, first, last - first, seed, threshold, divisor)
 
 
 @parallel_kernel
-def draw_mask(y, count, seed, threshold, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        mask_row(y, first, last - first, seed, threshold)
+def draw_mask(y, count, seed, threshold, thread, threads):
+    first, last = share(thread, threads, count)
+    mask_row(y, first, last - first, seed, threshold)
 
 
 def dropout_mask(x: Array, p: float, seed: int) -> Array:

@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address
@@ -137,83 +136,73 @@ def share(thread, threads, count):
 
 
 @parallel_kernel
-def map_exp(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_exp((x + skip, y + skip, last - first), (), like)
+def map_exp(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_exp((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_tanh(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_tanh((x + skip, y + skip, last - first), (), like)
+def map_tanh(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_tanh((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_sigmoid(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_sigmoid((x + skip, y + skip, last - first), (), like)
+def map_sigmoid(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_sigmoid((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_erf(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_erf((x + skip, y + skip, last - first), (), like)
+def map_erf(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_erf((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_gelu(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_gelu((x + skip, y + skip, last - first), (), like)
+def map_gelu(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_gelu((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_gelu_tanh(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_gelu_tanh((x + skip, y + skip, last - first), (), like)
+def map_gelu_tanh(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_gelu_tanh((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_silu(x, y, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_silu((x + skip, y + skip, last - first), (), like)
+def map_silu(x, y, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_silu((x + skip, y + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_gelu_grad(g, x, dx, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_gelu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
+def map_gelu_grad(g, x, dx, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_gelu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_gelu_tanh_grad(g, x, dx, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_gelu_tanh_grad((g + skip, x + skip, dx + skip, last - first), (), like)
+def map_gelu_tanh_grad(g, x, dx, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_gelu_tanh_grad((g + skip, x + skip, dx + skip, last - first), (), like)
 
 
 @parallel_kernel
-def map_silu_grad(g, x, dx, count, like, threads):
-    for thread in prange(threads):
-        first, last = share(thread, threads, count)
-        skip = first * itemsize(like)
-        row_silu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
+def map_silu_grad(g, x, dx, count, like, thread, threads):
+    first, last = share(thread, threads, count)
+    skip = first * itemsize(like)
+    row_silu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
 
 
 # ---------------------------------------------------------------------- functions of the contract

@@ -6,8 +6,6 @@ Both have the same arguments, so what is built on :func:`multiply` need not know
 
 from __future__ import annotations
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS
@@ -41,16 +39,19 @@ if MACHINE.isa == "amx":
 
     @kernel
     def multiply_onto(
-        a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, work
+        a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, parts, work
     ):  # fmt: skip
-        """C (m, n) = alpha A (m, k) B (k, n) + beta old, by one thread with WORK_BYTES of scratch at ``work``."""
+        """C (m, n) = alpha A (m, k) B (k, n) + beta old, by one thread with WORK_BYTES of scratch at ``work``.
+
+        Where float32 goes by AMX each number is split in ``parts``, 3 or the less exact 2.
+        """
         if itemsize(alpha) == 4 and k:
             multiply_split(
-                a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, work
+                a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, parts, work
             )  # fmt: skip
         else:
             multiply_vectors(
-                a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, work
+                a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, parts, work
             )  # fmt: skip
 
 else:
@@ -59,26 +60,25 @@ else:
 
 @kernel
 def multiply(a, a_row, a_column, b, b_row, b_column, c, c_row, m, n, k, alpha, beta, work):
-    """C (m, n) = alpha A (m, k) B (k, n) + beta C: :func:`multiply_onto` with C itself as what was before."""
-    multiply_onto(a, a_row, a_column, b, b_row, b_column, c, c_row, c, c_row, m, n, k, alpha, beta, work)
+    """C (m, n) = alpha A (m, k) B (k, n) + beta C: :func:`multiply_onto` with C as what was before, in all parts."""
+    multiply_onto(a, a_row, a_column, b, b_row, b_column, c, c_row, c, c_row, m, n, k, alpha, beta, 3, work)
 
 
 @parallel_kernel
-def multiply_all(jobs, a_row, a_column, b_row, b_column, c_row, k, alpha, beta, work, threads):
+def multiply_all(jobs, a_row, a_column, b_row, b_column, c_row, k, alpha, beta, work, thread, threads):
     """Independent products, one for each row (a, b, c, m, n) of ``jobs``; a thread takes a share of them in order."""
-    for thread in prange(threads):
-        mine = work + thread * WORK_BYTES
-        for job in range(thread * len(jobs) // threads, (thread + 1) * len(jobs) // threads):
-            multiply(
-                jobs[job, 0], a_row, a_column, jobs[job, 1], b_row, b_column, jobs[job, 2], c_row, jobs[job, 3],
-                jobs[job, 4], k, alpha, beta, mine,
-            )  # fmt: skip
+    mine = work + thread * WORK_BYTES
+    for job in range(thread * len(jobs) // threads, (thread + 1) * len(jobs) // threads):
+        multiply(
+            jobs[job, 0], a_row, a_column, jobs[job, 1], b_row, b_column, jobs[job, 2], c_row, jobs[job, 3],
+            jobs[job, 4], k, alpha, beta, mine,
+        )  # fmt: skip
 
 
 @parallel_kernel
 def multiply_batch(
     a, a_outer, a_inner, a_row, a_column, b, b_outer, b_inner, b_row, b_column, c, bias, outer, inner, m, n, k, tall,
-    wide, like, work, threads,
+    wide, like, parts, work, thread, threads,
 ):  # fmt: skip
     """C (outer, inner, m, n), contiguous, = A (outer, inner, m, k) B (outer, inner, k, n) + bias (n,), 0 for none.
 
@@ -87,14 +87,14 @@ def multiply_batch(
     size = itemsize(like)
     down, across = (m + tall - 1) // tall, (n + wide - 1) // wide
     jobs = outer * inner * down * across
-    for thread in prange(threads):
-        for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-            item, part = job // (down * across), job % (down * across)
-            i, j = part // across * tall, part % across * wide
-            x = a + item // inner * a_outer + item % inner * a_inner + i * a_row
-            y = b + item // inner * b_outer + item % inner * b_inner + j * b_column
-            z = c + ((item * m + i) * n + j) * size
-            multiply_onto(
-                x, a_row, a_column, y, b_row, b_column, z, n * size, bias + j * size, 0, min(tall, m - i),
-                min(wide, n - j), k, one(like), one(like) if bias else zero(like), work + thread * WORK_BYTES,
-            )  # fmt: skip
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        item, part = job // (down * across), job % (down * across)
+        i, j = part // across * tall, part % across * wide
+        x = a + item // inner * a_outer + item % inner * a_inner + i * a_row
+        y = b + item // inner * b_outer + item % inner * b_inner + j * b_column
+        z = c + ((item * m + i) * n + j) * size
+        multiply_onto(
+            x, a_row, a_column, y, b_row, b_column, z, n * size, bias + j * size, 0, min(tall, m - i),
+            min(wide, n - j), k, one(like), one(like) if bias else zero(like), parts,
+            work + thread * WORK_BYTES,
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -91,15 +91,14 @@ def dot(a, b, count, like):
 
 
 @parallel_kernel
-def rows_times_vector(a, a_row, x, y, m, k, part, like, threads):
+def rows_times_vector(a, a_row, x, y, m, k, part, like, thread, threads):
     """y (parts, m): y[q, i] = Σ_j a[i, j] x[j] over part q of j; the elements of a row and x lie side by side."""
     size = itemsize(like)
     parts = (k + part - 1) // part
-    for thread in prange(threads):
-        for job in range(thread * parts * m // threads, (thread + 1) * parts * m // threads):
-            q, i = job // m, job % m
-            start = q * part
-            put(y + job * size, dot(a + i * a_row + start * size, x + start * size, min(part, k - start), like))
+    for job in range(thread * parts * m // threads, (thread + 1) * parts * m // threads):
+        q, i = job // m, job % m
+        start = q * part
+        put(y + job * size, dot(a + i * a_row + start * size, x + start * size, min(part, k - start), like))
 
 
 @kernel
@@ -124,24 +123,23 @@ def add_group(a, a_column, x, sums, length, count, like):
 
 
 @parallel_kernel
-def columns_times_vector(a, a_column, x, y, m, k, part, sums, like, threads):
+def columns_times_vector(a, a_column, x, y, m, k, part, sums, like, thread, threads):
     """y (parts, m): y[q, i] = Σ_j a[i, j] x[j] over part q of j; the elements of a column and x lie side by side.
 
     ``sums``: STRETCH elements for each thread.
     """
     size = itemsize(like)
     parts, stretches = (k + part - 1) // part, (m + STRETCH - 1) // STRETCH
-    for thread in prange(threads):
-        mine = sums + thread * STRETCH * size
-        for job in range(thread * parts * stretches // threads, (thread + 1) * parts * stretches // threads):
-            q, i = job // stretches, job % stretches * STRETCH
-            length, end, to = min(STRETCH, m - i), min(k, (q + 1) * part), y + (q * m + i) * size
+    mine = sums + thread * STRETCH * size
+    for job in range(thread * parts * stretches // threads, (thread + 1) * parts * stretches // threads):
+        q, i = job // stretches, job % stretches * STRETCH
+        length, end, to = min(STRETCH, m - i), min(k, (q + 1) * part), y + (q * m + i) * size
+        for s in range(length):
+            put(to + s * size, zero(like))
+        for j in range(q * part, end, GROUP):
+            add_group(a + j * a_column + i * size, a_column, x + j * size, mine, length, min(GROUP, end - j), like)
             for s in range(length):
-                put(to + s * size, zero(like))
-            for j in range(q * part, end, GROUP):
-                add_group(a + j * a_column + i * size, a_column, x + j * size, mine, length, min(GROUP, end - j), like)
-                for s in range(length):
-                    put(to + s * size, get(to + s * size, like) + get(mine + s * size, like))
+                put(to + s * size, get(to + s * size, like) + get(mine + s * size, like))
 
 
 def matrix_times_vector(a: Any, x: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.batch_norm import SHORT, products, row_scaled, row_slope, scale_and_offset
@@ -24,49 +23,47 @@ Array = np.ndarray
 
 
 @parallel_kernel
-def normalize_groups(x, weight, bias, y, mean, rstd, variance, rows, groups, channels, n, eps, like, threads):
+def normalize_groups(x, weight, bias, y, mean, rstd, variance, rows, groups, channels, n, eps, like, thread, threads):
     """x (rows, channels, n), where every ``groups`` rows are an image; weight and bias may be 0, no address."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            at, line, its = i * size, i * channels * n * size, i % groups * channels * size
-            middle, spread = moments(x + line, channels * n, like)
-            inverse, center = 1 / math.sqrt(spread + eps), rounded(middle, like)
-            put(mean + at, center)
-            put(rstd + at, rounded(inverse, like))
-            put(variance + at, rounded(spread, like))
-            for c in range(channels):
-                scale, offset = scale_and_offset(
-                    weight + its + c * size if weight else 0, bias + its + c * size if bias else 0, middle, inverse,
-                    center, like,
-                )  # fmt: skip
-                place = line + c * n * size
-                row_scaled((x + place, y + place, n), (center, scale, offset), like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        at, line, its = i * size, i * channels * n * size, i % groups * channels * size
+        middle, spread = moments(x + line, channels * n, like)
+        inverse, center = 1 / math.sqrt(spread + eps), rounded(middle, like)
+        put(mean + at, center)
+        put(rstd + at, rounded(inverse, like))
+        put(variance + at, rounded(spread, like))
+        for c in range(channels):
+            scale, offset = scale_and_offset(
+                weight + its + c * size if weight else 0, bias + its + c * size if bias else 0, middle, inverse,
+                center, like,
+            )  # fmt: skip
+            place = line + c * n * size
+            row_scaled((x + place, y + place, n), (center, scale, offset), like)
 
 
 @parallel_kernel
-def normalize_grad_groups(g, x, weight, mean, rstd, dx, sums, rows, groups, channels, n, like, threads):
+def normalize_grad_groups(g, x, weight, mean, rstd, dx, sums, rows, groups, channels, n, like, thread, threads):
     """g, x (rows, channels, n); ``sums`` (rows, channels, 2) in float64 becomes the sums of g and g (x - mean) rstd."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            line, its, found = i * channels * n * size, i % groups * channels * size, sums + i * channels * 16
-            center, inverse = get(mean + i * size, like), get(rstd + i * size, like)
-            total, total_normalized = 0.0, 0.0
-            for c in range(channels):
-                place = line + c * n * size
-                plain, centered = products(g + place, x + place, n, center, like)
-                put(found + 16 * c, plain)
-                put(found + 16 * c + 8, centered * inverse)
-                w = float(get(weight + its + c * size, like)) if weight else 1.0
-                total += w * plain
-                total_normalized += w * centered * inverse
-            bend, shift = inverse * total_normalized / (channels * n), inverse * total / (channels * n)
-            for c in range(channels):
-                w = float(get(weight + its + c * size, like)) if weight else 1.0
-                place = line + c * n * size
-                scalars = center, inverse, rounded(w * inverse, like), rounded(bend, like), rounded(shift, like)
-                row_slope((g + place, x + place, dx + place, n), scalars, like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        line, its, found = i * channels * n * size, i % groups * channels * size, sums + i * channels * 16
+        center, inverse = get(mean + i * size, like), get(rstd + i * size, like)
+        total, total_normalized = 0.0, 0.0
+        for c in range(channels):
+            place = line + c * n * size
+            plain, centered = products(g + place, x + place, n, center, like)
+            put(found + 16 * c, plain)
+            put(found + 16 * c + 8, centered * inverse)
+            w = float(get(weight + its + c * size, like)) if weight else 1.0
+            total += w * plain
+            total_normalized += w * centered * inverse
+        bend, shift = inverse * total_normalized / (channels * n), inverse * total / (channels * n)
+        for c in range(channels):
+            w = float(get(weight + its + c * size, like)) if weight else 1.0
+            place = line + c * n * size
+            scalars = center, inverse, rounded(w * inverse, like), rounded(bend, like), rounded(shift, like)
+            row_slope((g + place, x + place, dx + place, n), scalars, like)
 
 
 def group_norm(

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.runs import clear_bytes, copy_bytes
@@ -270,24 +269,25 @@ def convolve(job, x, packed, y, has_bias, phases, taps, layout, work, runs, like
 
 
 @parallel_kernel
-def convolve_all(x, weight, bias, y, phases, taps, weight_taps, layout, packed, work, like, threads):
-    """Pack the weight, shared by all threads, then do the jobs, of which a thread takes a share in order."""
+def pack_weights(weight, bias, phases, weight_taps, layout, packed, like, thread, threads):
+    """The weights of all groups and phases, packed once for all threads, each of which packs a part."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(layout.groups * len(phases)):
-            group, f = i // len(phases), i % len(phases)
-            start, depth = phases[f, TAPS], phases[f, DEPTH]
-            pack_weight(
-                weight + group * layout.weight_group * size, layout.weight_row, weight_taps[start : start + depth],
-                bias + group * layout.outputs * size if bias else 0, layout.outputs, depth, layout.depth_block, thread,
-                threads, packed + (group * layout.packed + phases[f, PACKED]) * size, like,
-            )  # fmt: skip
+    for i in range(layout.groups * len(phases)):
+        group, f = i // len(phases), i % len(phases)
+        start, depth = phases[f, TAPS], phases[f, DEPTH]
+        pack_weight(
+            weight + group * layout.weight_group * size, layout.weight_row, weight_taps[start : start + depth],
+            bias + group * layout.outputs * size if bias else 0, layout.outputs, depth, layout.depth_block, thread,
+            threads, packed + (group * layout.packed + phases[f, PACKED]) * size, like,
+        )  # fmt: skip
+
+
+@parallel_kernel
+def convolve_all(x, has_bias, y, phases, taps, layout, packed, work, like, thread, threads):
+    """All jobs, of which a thread takes a share in order."""
+    size = itemsize(like)
     row_blocks = (layout.rows + layout.block_rows - 1) // layout.block_rows
     jobs = (layout.images + layout.block_images - 1) // layout.block_images * row_blocks * layout.groups
-    for thread in prange(threads):
-        runs = np.empty((64, 4), np.int64)
-        for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-            convolve(
-                job, x, packed, y, 1 if bias else 0, phases, taps, layout, work + thread * layout.scratch * size, runs,
-                like,
-            )  # fmt: skip
+    runs = np.empty((64, 4), np.int64)
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        convolve(job, x, packed, y, has_bias, phases, taps, layout, work + thread * layout.scratch * size, runs, like)

@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
@@ -41,13 +40,12 @@ def rows_inside(indices, count, rows):
 
 
 @parallel_kernel
-def copy_rows(table, row_stride, row_bytes, rows, indices, count, target, threads):
+def copy_rows(table, row_stride, row_bytes, rows, indices, count, target, thread, threads):
     """Rows of a table, ``row_stride`` bytes apart, one after the other."""
-    for thread in prange(threads):
-        for i in range(thread * count // threads, (thread + 1) * count // threads):
-            row = get_int64(indices + i * 8)
-            row = row + rows if row < 0 else row
-            copy_bytes(target + i * row_bytes, table + row * row_stride, row_bytes)
+    for i in range(thread * count // threads, (thread + 1) * count // threads):
+        row = get_int64(indices + i * 8)
+        row = row + rows if row < 0 else row
+        copy_bytes(target + i * row_bytes, table + row * row_stride, row_bytes)
 
 
 @kernel
@@ -73,41 +71,40 @@ def list_readers(indices, count, rows, starts, readers):
 
 
 @parallel_kernel
-def add_rows(g, columns, rows, starts, readers, target, clear, parts, sums, like, threads):
+def add_rows(g, columns, rows, starts, readers, target, clear, parts, sums, like, job, jobs):
     """Each row of ``target`` is the sum of its readers' rows of g. Rows without readers are 0, written if ``clear``.
 
-    The work is cut by rows, as even in readers as possible, and by columns into ``parts``.
+    A job is a part of the columns, of ``parts``, and a band of the rows, as even in readers as possible.
     """
     size = itemsize(like)
     count = get_int64(starts + rows * 8)
-    bands = (threads + parts - 1) // parts
-    for job in prange(bands * parts):
-        band, part = job // parts, job % parts
-        left, right = part * columns // parts, (part + 1) * columns // parts
-        mine = sums + job * COLUMNS * 8
-        first, last = (
-            share_of_rows(starts, rows, count, band, bands),
-            share_of_rows(starts, rows, count, band + 1, bands),
-        )
-        for row in range(first, last):
-            begin, end = get_int64(starts + row * 8), get_int64(starts + (row + 1) * 8)
-            to = target + (row * columns + left) * size
-            if end == begin:
-                if clear:
-                    clear_bytes(to, (right - left) * size)
-            elif end == begin + 1:
-                from_ = g + (get_int64(readers + begin * 8) * columns + left) * size
-                copy_bytes(to, from_, (right - left) * size)
-            else:
-                for chunk in range(left, right, COLUMNS):
-                    wide = min(COLUMNS, right - chunk)
-                    clear_bytes(mine, wide * 8)
-                    for i in range(begin, end):
-                        from_ = g + (get_int64(readers + i * 8) * columns + chunk) * size
-                        for j in range(wide):
-                            put(mine + j * 8, get(mine + j * 8, 0.0) + get(from_ + j * size, like))
+    bands = jobs // parts
+    band, part = job // parts, job % parts
+    left, right = part * columns // parts, (part + 1) * columns // parts
+    mine = sums + job * COLUMNS * 8
+    first, last = (
+        share_of_rows(starts, rows, count, band, bands),
+        share_of_rows(starts, rows, count, band + 1, bands),
+    )
+    for row in range(first, last):
+        begin, end = get_int64(starts + row * 8), get_int64(starts + (row + 1) * 8)
+        to = target + (row * columns + left) * size
+        if end == begin:
+            if clear:
+                clear_bytes(to, (right - left) * size)
+        elif end == begin + 1:
+            from_ = g + (get_int64(readers + begin * 8) * columns + left) * size
+            copy_bytes(to, from_, (right - left) * size)
+        else:
+            for chunk in range(left, right, COLUMNS):
+                wide = min(COLUMNS, right - chunk)
+                clear_bytes(mine, wide * 8)
+                for i in range(begin, end):
+                    from_ = g + (get_int64(readers + i * 8) * columns + chunk) * size
                     for j in range(wide):
-                        put(target + (row * columns + chunk + j) * size, rounded(get(mine + j * 8, 0.0), like))
+                        put(mine + j * 8, get(mine + j * 8, 0.0) + get(from_ + j * size, like))
+                for j in range(wide):
+                    put(target + (row * columns + chunk + j) * size, rounded(get(mine + j * 8, 0.0), like))
 
 
 @kernel
@@ -217,6 +214,6 @@ def _add_rows(g: Array, places: Array, rows: int, columns: int) -> Array:
     parts = min(threads, max(columns // 64, 1)) if 8 * rows < count else 1  # many readers of few rows
     add_rows(
         address(g), columns, rows, starts, readers, address(total), clear, parts,
-        scratch("sums", 2 * threads * COLUMNS * 8), like, threads,
+        scratch("sums", 2 * threads * COLUMNS * 8), like, -(-threads // parts) * parts,
     )  # fmt: skip
     return total

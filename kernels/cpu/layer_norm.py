@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
@@ -54,30 +53,31 @@ row_slope = row(5, 3, 4, _slope, unroll=2)
 
 
 @parallel_kernel
-def normalize_rows(x, weight, bias, y, mean, rstd, variance, images, groups, n, eps, centered, streams, like, threads):
+def normalize_rows(
+    x, weight, bias, y, mean, rstd, variance, images, groups, n, eps, centered, streams, like, thread, threads
+):
     """Each of ``groups`` rows of n of each image is normalised; weight and bias are of an image, (groups, n).
 
     Without ``centered`` the mean counts as 0. ``mean`` and ``variance`` are not written where they are 0, no address.
     """
     size, rows = itemsize(like), images * groups
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            line, its = i * n * size, i % groups * n * size
-            if centered:
-                middle, spread = moments(x + line, n, like)
-            else:
-                middle, spread = 0.0, mean_of_squares(x + line, n, like)
-            scale, center = 1 / math.sqrt(spread + eps), rounded(middle, like)
-            scalars = center, rounded(scale, like), rounded((float(center) - middle) * scale, like)
-            if streams:
-                stream_normalized((x + line, weight + its, bias + its, y + line, n), scalars, like)
-            else:
-                row_normalized((x + line, weight + its, bias + its, y + line, n), scalars, like)
-            put(rstd + i * size, rounded(scale, like))
-            if mean:
-                put(mean + i * size, center)
-            if variance:
-                put(variance + i * size, rounded(spread, like))
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        line, its = i * n * size, i % groups * n * size
+        if centered:
+            middle, spread = moments(x + line, n, like)
+        else:
+            middle, spread = 0.0, mean_of_squares(x + line, n, like)
+        scale, center = 1 / math.sqrt(spread + eps), rounded(middle, like)
+        scalars = center, rounded(scale, like), rounded((float(center) - middle) * scale, like)
+        if streams:
+            stream_normalized((x + line, weight + its, bias + its, y + line, n), scalars, like)
+        else:
+            row_normalized((x + line, weight + its, bias + its, y + line, n), scalars, like)
+        put(rstd + i * size, rounded(scale, like))
+        if mean:
+            put(mean + i * size, center)
+        if variance:
+            put(variance + i * size, rounded(spread, like))
 
 
 @kernel
@@ -110,15 +110,16 @@ def normalize_grad_part(g, x, weight, mean, rstd, dx, first, last, groups, n, ce
 
 
 @parallel_kernel
-def normalize_grad_rows(g, x, weight, mean, rstd, dx, images, groups, n, parts, centered, slopes, sums, like, threads):
+def normalize_grad_rows(
+    g, x, weight, mean, rstd, dx, images, groups, n, parts, centered, slopes, sums, like, thread, threads
+):
     """(2, groups, n) sums in float64 of each part at ``sums``; (threads, 2, groups, n) of scratch at ``slopes``."""
     width = groups * n
-    for thread in prange(threads):
-        for part in range(thread * parts // threads, (thread + 1) * parts // threads):
-            first, last = part * images // parts, (part + 1) * images // parts
-            mine = slopes + thread * 2 * width * itemsize(like)
-            at = sums + part * 2 * width * 8
-            normalize_grad_part(g, x, weight, mean, rstd, dx, first, last, groups, n, centered, mine, at, like)
+    for part in range(thread * parts // threads, (thread + 1) * parts // threads):
+        first, last = part * images // parts, (part + 1) * images // parts
+        mine = slopes + thread * 2 * width * itemsize(like)
+        at = sums + part * 2 * width * 8
+        normalize_grad_part(g, x, weight, mean, rstd, dx, first, last, groups, n, centered, mine, at, like)
 
 
 def normalize(

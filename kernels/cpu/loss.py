@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address
@@ -82,96 +81,94 @@ row_target_slope = row(2, 1, 3, _target_slope)
 
 @parallel_kernel
 def cross_entropy_rows(
-    logits, target, weight, losses, normalizer, logsumexp, rows, n, ignore_index, smoothing, like, threads
+    logits, target, weight, losses, normalizer, logsumexp, rows, n, ignore_index, smoothing, like, thread, threads
 ):
     """``weight`` may be 0, no address, without smoothing: then all are 1."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            x, label = logits + i * n * size, get_int64(target + 8 * i)
-            largest = row_maximum((x, n), (), like)
-            log_total = rounded(math.log(exponentials_sum(x, n, largest, like)), like)
-            put(logsumexp + i * size, largest + log_total)
-            loss, share = 0.0, zero(like)
-            if label != ignore_index:
-                if 0 <= label < n:
-                    share = get(weight + label * size, like) if weight else one(like)
-                    if share != 0 and smoothing != 1:
-                        loss = float(get(x + label * size, like) - largest - log_total) * share * (smoothing - 1)
-                if smoothing != 0:
-                    scalars = largest, log_total, rounded(smoothing / n, like)
-                    for start in range(0, n * size, PIECE * size):
-                        loss -= row_weighted((x + start, weight + start, min(PIECE, n - start // size)), scalars, like)
-            put(losses + i * size, rounded(loss, like))
-            put(normalizer + i * size, share)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        x, label = logits + i * n * size, get_int64(target + 8 * i)
+        largest = row_maximum((x, n), (), like)
+        log_total = rounded(math.log(exponentials_sum(x, n, largest, like)), like)
+        put(logsumexp + i * size, largest + log_total)
+        loss, share = 0.0, zero(like)
+        if label != ignore_index:
+            if 0 <= label < n:
+                share = get(weight + label * size, like) if weight else one(like)
+                if share != 0 and smoothing != 1:
+                    loss = float(get(x + label * size, like) - largest - log_total) * share * (smoothing - 1)
+            if smoothing != 0:
+                scalars = largest, log_total, rounded(smoothing / n, like)
+                for start in range(0, n * size, PIECE * size):
+                    loss -= row_weighted((x + start, weight + start, min(PIECE, n - start // size)), scalars, like)
+        put(losses + i * size, rounded(loss, like))
+        put(normalizer + i * size, share)
 
 
 @parallel_kernel
 def cross_entropy_grad_rows(
-    g, logits, target, weight, weights, logsumexp, dlogits, rows, n, ignore_index, smoothing, like, threads
+    g, logits, target, weight, weights, logsumexp, dlogits, rows, n, ignore_index, smoothing, like, thread, threads
 ):
     """``weights`` is the sum of ``weight``, which may be 0, no address, without smoothing: then all are 1."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            x, dx, label = logits + i * n * size, dlogits + i * n * size, get_int64(target + 8 * i)
-            if label == ignore_index:
-                clear_bytes(dx, n * size)
-                continue
-            there = 0 <= label < n
-            share = 0.0
-            if there:
-                share = (1 - smoothing) * get(weight + label * size, like) if weight else 1 - smoothing
-            slope, at_label = get(g + i * size, like), dx + label * size
-            value = exponentials(x, dx, n, get(logsumexp + i * size, like), like)
-            factor = (share + smoothing * weights / n) / value  # makes the exponentials sum to what the target does
-            wanted = zero(like)
-            if there:
-                spread = smoothing / n * get(weight + label * size, like) if smoothing != 0 else 0.0
-                wanted = rounded(slope * (get(at_label, like) * factor - share - spread), like)
-            if smoothing != 0:
-                scalars = (slope, rounded(factor, like), rounded(smoothing / n, like))
-                row_smooth_error((dx, weight, dx, n), scalars, like)
-            else:
-                row_scaled((dx, dx, n), (rounded(factor * slope, like),), like)
-            if there:
-                put(at_label, wanted)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        x, dx, label = logits + i * n * size, dlogits + i * n * size, get_int64(target + 8 * i)
+        if label == ignore_index:
+            clear_bytes(dx, n * size)
+            continue
+        there = 0 <= label < n
+        share = 0.0
+        if there:
+            share = (1 - smoothing) * get(weight + label * size, like) if weight else 1 - smoothing
+        slope, at_label = get(g + i * size, like), dx + label * size
+        value = exponentials(x, dx, n, get(logsumexp + i * size, like), like)
+        factor = (share + smoothing * weights / n) / value  # makes the exponentials sum to what the target does
+        wanted = zero(like)
+        if there:
+            spread = smoothing / n * get(weight + label * size, like) if smoothing != 0 else 0.0
+            wanted = rounded(slope * (get(at_label, like) * factor - share - spread), like)
+        if smoothing != 0:
+            scalars = (slope, rounded(factor, like), rounded(smoothing / n, like))
+            row_smooth_error((dx, weight, dx, n), scalars, like)
+        else:
+            row_scaled((dx, dx, n), (rounded(factor * slope, like),), like)
+        if there:
+            put(at_label, wanted)
 
 
 @parallel_kernel
-def cross_entropy_probabilities_rows(logits, target, weight, losses, logsumexp, rows, n, smoothing, like, threads):
+def cross_entropy_probabilities_rows(
+    logits, target, weight, losses, logsumexp, rows, n, smoothing, like, thread, threads
+):
     size = itemsize(like)
     keep, spread = rounded(1 - smoothing, like), rounded(smoothing / max(n, 1), like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            line, loss = i * n * size, 0.0
-            largest = row_maximum((logits + line, n), (), like)
-            log_total = rounded(math.log(exponentials_sum(logits + line, n, largest, like)), like)
-            for start in range(0, n * size, PIECE * size):
-                places = logits + line + start, target + line + start, weight + start, min(PIECE, n - start // size)
-                loss -= row_divergence(places, (largest, log_total, keep, spread), like)
-            put(losses + i * size, rounded(loss, like))
-            put(logsumexp + i * size, largest + log_total)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        line, loss = i * n * size, 0.0
+        largest = row_maximum((logits + line, n), (), like)
+        log_total = rounded(math.log(exponentials_sum(logits + line, n, largest, like)), like)
+        for start in range(0, n * size, PIECE * size):
+            places = logits + line + start, target + line + start, weight + start, min(PIECE, n - start // size)
+            loss -= row_divergence(places, (largest, log_total, keep, spread), like)
+        put(losses + i * size, rounded(loss, like))
+        put(logsumexp + i * size, largest + log_total)
 
 
 @parallel_kernel
 def cross_entropy_probabilities_grad_rows(
-    g, logits, target, weight, dlogits, dtarget, rows, n, smoothing, like, threads
+    g, logits, target, weight, dlogits, dtarget, rows, n, smoothing, like, thread, threads
 ):
     size = itemsize(like)
     keep, spread = rounded(1 - smoothing, like), rounded(smoothing / max(n, 1), like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            line, slope, asked = i * n * size, get(g + i * size, like), 0.0
-            largest = row_maximum((logits + line, n), (), like)
-            value = exponentials(logits + line, dlogits + line, n, largest, like)
-            for start in range(0, n * size, PIECE * size):
-                places = target + line + start, weight + start, min(PIECE, n - start // size)
-                asked += row_target_sum(places, (keep, spread), like)
-            scalars = slope, rounded(asked / value, like), keep, spread
-            row_error((dlogits + line, target + line, weight, dlogits + line, n), scalars, like)
-            scalars = largest, rounded(math.log(value), like), rounded((smoothing - 1) * slope, like)
-            row_target_slope((logits + line, weight, dtarget + line, n), scalars, like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        line, slope, asked = i * n * size, get(g + i * size, like), 0.0
+        largest = row_maximum((logits + line, n), (), like)
+        value = exponentials(logits + line, dlogits + line, n, largest, like)
+        for start in range(0, n * size, PIECE * size):
+            places = target + line + start, weight + start, min(PIECE, n - start // size)
+            asked += row_target_sum(places, (keep, spread), like)
+        scalars = slope, rounded(asked / value, like), keep, spread
+        row_error((dlogits + line, target + line, weight, dlogits + line, n), scalars, like)
+        scalars = largest, rounded(math.log(value), like), rounded((smoothing - 1) * slope, like)
+        row_target_slope((logits + line, weight, dtarget + line, n), scalars, like)
 
 
 def cross_entropy(

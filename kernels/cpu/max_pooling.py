@@ -14,7 +14,6 @@ import functools
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
@@ -120,67 +119,63 @@ def max_pool_plane(x, y, places, geometry, work, like):
 
 
 @parallel_kernel
-def max_pool_planes(x, y, places, planes, geometry, work, like, threads):
+def max_pool_planes(x, y, places, planes, geometry, work, like, thread, threads):
     """A thread takes a share of the planes."""
     size = itemsize(like)
     area = geometry[SIZE] * geometry[SIZE + 1] * geometry[SIZE + 2]
     windows = geometry[COUNTS] * geometry[COUNTS + 1] * geometry[COUNTS + 2]
-    for thread in prange(threads):
-        mine = work + thread * geometry[WORK_BYTES]
-        prepare(geometry, mine, like)
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            to = plane * windows
-            max_pool_plane(x + plane * area * size, y + to * size, places + to * 4, geometry, mine, like)
+    mine = work + thread * geometry[WORK_BYTES]
+    prepare(geometry, mine, like)
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        to = plane * windows
+        max_pool_plane(x + plane * area * size, y + to * size, places + to * 4, geometry, mine, like)
 
 
 @parallel_kernel
-def largest_in_boxes(x, y, places, planes, boxes, like, threads):
+def largest_in_boxes(x, y, places, planes, boxes, like, thread, threads):
     """Max pooling one window after the other; ``boxes`` as ``windows.boxes`` makes it."""
     size = itemsize(like)
     height, columns = boxes[1], boxes[2]
     area, windows = boxes[0] * height * columns, boxes[3] * boxes[4] * boxes[5]
     second, third = 6 + 4 * boxes[3], 6 + 4 * (boxes[3] + boxes[4])
-    for thread in prange(threads):
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            source, to = x + plane * area * size, plane * windows
-            for i in range(6, second, 4):
-                for j in range(second, third, 4):
-                    for k in range(third, third + 4 * boxes[5], 4):
-                        place = (boxes[i] * height + boxes[j]) * columns + boxes[k]
-                        largest = get(source + place * size, like)
-                        for d in range(boxes[i], boxes[i + 1], boxes[i + 3]):
-                            for h in range(boxes[j], boxes[j + 1], boxes[j + 3]):
-                                row = (d * height + h) * columns
-                                for w in range(boxes[k], boxes[k + 1], boxes[k + 3]):
-                                    value = get(source + (row + w) * size, like)
-                                    if not value <= largest and largest == largest:
-                                        largest, place = value, row + w
-                        put(y + to * size, largest)
-                        put_int32(places + to * 4, place)
-                        to += 1
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        source, to = x + plane * area * size, plane * windows
+        for i in range(6, second, 4):
+            for j in range(second, third, 4):
+                for k in range(third, third + 4 * boxes[5], 4):
+                    place = (boxes[i] * height + boxes[j]) * columns + boxes[k]
+                    largest = get(source + place * size, like)
+                    for d in range(boxes[i], boxes[i + 1], boxes[i + 3]):
+                        for h in range(boxes[j], boxes[j + 1], boxes[j + 3]):
+                            row = (d * height + h) * columns
+                            for w in range(boxes[k], boxes[k + 1], boxes[k + 3]):
+                                value = get(source + (row + w) * size, like)
+                                if not value <= largest and largest == largest:
+                                    largest, place = value, row + w
+                    put(y + to * size, largest)
+                    put_int32(places + to * 4, place)
+                    to += 1
 
 
 @parallel_kernel
-def add_at_places(g, places, gradient, planes, windows, area, like, threads):
+def add_at_places(g, places, gradient, planes, windows, area, like, thread, threads):
     """Each plane of ``gradient`` is 0, plus each g at its place, in the order of g."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            from_, place, to = g + plane * windows * size, places + plane * windows * 4, gradient + plane * area * size
-            clear_bytes(to, area * size)
-            for i in range(windows):
-                at = to + get_int32(place + i * 4) * size
-                put(at, get(at, like) + get(from_ + i * size, like))
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        from_, place, to = g + plane * windows * size, places + plane * windows * 4, gradient + plane * area * size
+        clear_bytes(to, area * size)
+        for i in range(windows):
+            at = to + get_int32(place + i * 4) * size
+            put(at, get(at, like) + get(from_ + i * size, like))
 
 
 @parallel_kernel
-def read_at_places(x, places, y, planes, windows, area, like, threads):
+def read_at_places(x, places, y, planes, windows, area, like, thread, threads):
     """For each plane the elements of x at ``places``."""
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * planes // threads * windows, (thread + 1) * planes // threads * windows):
-            at = i // windows * area + get_int32(places + i * 4)
-            put(y + i * size, get(x + at * size, like))
+    for i in range(thread * planes // threads * windows, (thread + 1) * planes // threads * windows):
+        at = i // windows * area + get_int32(places + i * 4)
+        put(y + i * size, get(x + at * size, like))
 
 
 # ---------------------------------------------------------------------- functions of the contract

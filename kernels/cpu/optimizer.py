@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -126,65 +126,62 @@ def cell(table, line, column):
 
 
 @parallel_kernel
-def run_sgd(table, lines, total, sign, decay, lr, momentum, take, nesterov, one, threads):
+def run_sgd(table, lines, total, sign, decay, lr, momentum, take, nesterov, one, thread, threads):
     """Lines (θ, g, buffer, unused, count, mark). Without a buffer plain descent; at a first step, mark 1, take is 1."""
     size = itemsize(lr)
-    for thread in prange(threads):
-        first, last = share(thread, threads, total)
-        before = 0
-        for line in range(lines):
-            count = cell(table, line, 4)
-            low, high = max(first - before, 0), min(last - before, count)
-            before += count
-            if low >= high:
-                continue
-            skip, buffer = low * size, cell(table, line, 2)
-            theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
-            if buffer == 0:
-                row_descent((theta, g, theta, high - low), (sign, decay, lr), lr)
-            else:
-                part = one if cell(table, line, 5) == 1 else take
-                row_momentum(
-                    (theta, g, buffer + skip, theta, buffer + skip, high - low),
-                    (sign, decay, lr, momentum, part, nesterov), lr,
-                )  # fmt: skip
+    first, last = share(thread, threads, total)
+    before = 0
+    for line in range(lines):
+        count = cell(table, line, 4)
+        low, high = max(first - before, 0), min(last - before, count)
+        before += count
+        if low >= high:
+            continue
+        skip, buffer = low * size, cell(table, line, 2)
+        theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
+        if buffer == 0:
+            row_descent((theta, g, theta, high - low), (sign, decay, lr), lr)
+        else:
+            part = one if cell(table, line, 5) == 1 else take
+            row_momentum(
+                (theta, g, buffer + skip, theta, buffer + skip, high - low),
+                (sign, decay, lr, momentum, part, nesterov), lr,
+            )  # fmt: skip
 
 
 @parallel_kernel
-def run_adam(table, lines, total, numbers, like, threads):
+def run_adam(table, lines, total, numbers, like, thread, threads):
     """Lines (θ, g, m, v, count, unused); ``numbers`` are the scalars of the body."""
     size = itemsize(like)
-    for thread in prange(threads):
-        first, last = share(thread, threads, total)
-        before = 0
-        for line in range(lines):
-            count = cell(table, line, 4)
-            low, high = max(first - before, 0), min(last - before, count)
-            before += count
-            if low >= high:
-                continue
-            skip = low * size
-            theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
-            m, v = cell(table, line, 2) + skip, cell(table, line, 3) + skip
-            row_adam((theta, g, m, v, theta, m, v, high - low), numbers, like)
+    first, last = share(thread, threads, total)
+    before = 0
+    for line in range(lines):
+        count = cell(table, line, 4)
+        low, high = max(first - before, 0), min(last - before, count)
+        before += count
+        if low >= high:
+            continue
+        skip = low * size
+        theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
+        m, v = cell(table, line, 2) + skip, cell(table, line, 3) + skip
+        row_adam((theta, g, m, v, theta, m, v, high - low), numbers, like)
 
 
 @parallel_kernel
-def run_square_sums(table, lines, parts, sums, like, threads):
+def run_square_sums(table, lines, parts, sums, like, thread, threads):
     """Lines (x, unused, unused, unused, count, unused); ``sums``: room for one float64 for each piece of each array."""
     size = itemsize(like)
-    for thread in prange(threads):
-        first, last = thread * parts // threads, (thread + 1) * parts // threads
-        before = 0
-        for line in range(lines):
-            count = cell(table, line, 4)
-            pieces = (count + PIECE - 1) // PIECE
-            for piece in range(max(first - before, 0), min(last - before, pieces)):
-                start = piece * PIECE
-                sums[before + piece] = square_sum(
-                    cell(table, line, 0) + start * size, min(PIECE, count - start), like
-                )  # fmt: skip
-            before += pieces
+    first, last = thread * parts // threads, (thread + 1) * parts // threads
+    before = 0
+    for line in range(lines):
+        count = cell(table, line, 4)
+        pieces = (count + PIECE - 1) // PIECE
+        for piece in range(max(first - before, 0), min(last - before, pieces)):
+            start = piece * PIECE
+            sums[before + piece] = square_sum(
+                cell(table, line, 0) + start * size, min(PIECE, count - start), like
+            )  # fmt: skip
+        before += pieces
 
 
 # ---------------------------------------------------------------------- functions of the contract

@@ -108,12 +108,12 @@ def multiply_block(a, b, b_stride, b_panel, c, c_stride, rows, columns, depth, a
 
 @kernel
 def multiply_vectors(
-    a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, work
+    a, a_row, a_column, b, b_row, b_column, c, c_row, old, old_row, m, n, k, alpha, beta, parts, work
 ):  # fmt: skip
     """C (m, n) = alpha A (m, k) B (k, n) + beta old, by one thread with VECTOR_BYTES of scratch at ``work``.
 
     ``a_row``, ``a_column`` and so on are strides in bytes; a row of C is contiguous, and one of ``old``, which may be C
-    or, with ``old_row`` 0, a bias.
+    or, with ``old_row`` 0, a bias. ``parts`` is there because ``multiply_split`` has it; here nothing is split.
     """
     size, width = itemsize(alpha), tile_columns(alpha)
     a_pack, b_pack, tile = work, work + A_BYTES, work + A_BYTES + B_BYTES

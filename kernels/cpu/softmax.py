@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
@@ -101,55 +100,51 @@ def exponentials_sum(x, n, largest, like):
 
 
 @parallel_kernel
-def softmax_rows(x, y, rows, n, like, threads):
+def softmax_rows(x, y, rows, n, like, thread, threads):
     line = n * itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            largest = row_maximum((x + i * line, n), (), like)
-            value = exponentials(x + i * line, y + i * line, n, largest, like)
-            row_scaled((y + i * line, y + i * line, n), (rounded(1.0 / value, like),), like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        largest = row_maximum((x + i * line, n), (), like)
+        value = exponentials(x + i * line, y + i * line, n, largest, like)
+        row_scaled((y + i * line, y + i * line, n), (rounded(1.0 / value, like),), like)
 
 
 @parallel_kernel
-def log_softmax_rows(x, y, rows, n, streams, like, threads):
+def log_softmax_rows(x, y, rows, n, streams, like, thread, threads):
     line = n * itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            largest = row_maximum((x + i * line, n), (), like)
-            value = exponentials_sum(x + i * line, n, largest, like)
-            places, scalars = (x + i * line, y + i * line, n), (largest, rounded(math.log(value), like))
-            if streams:
-                stream_below(places, scalars, like)
-            else:
-                row_below(places, scalars, like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        largest = row_maximum((x + i * line, n), (), like)
+        value = exponentials_sum(x + i * line, n, largest, like)
+        places, scalars = (x + i * line, y + i * line, n), (largest, rounded(math.log(value), like))
+        if streams:
+            stream_below(places, scalars, like)
+        else:
+            row_below(places, scalars, like)
 
 
 @parallel_kernel
-def softmax_grad_rows(g, y, dx, rows, n, streams, like, threads):
+def softmax_grad_rows(g, y, dx, rows, n, streams, like, thread, threads):
     size = itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            value, line = 0.0, i * n * size
-            for start in range(line, line + n * size, PIECE * size):
-                value += row_product((g + start, y + start, min(PIECE, n - (start - line) // size)), (), like)
-            places, scalars = (g + line, y + line, dx + line, n), (rounded(value, like),)
-            if streams:
-                stream_softmax_slope(places, scalars, like)
-            else:
-                row_softmax_slope(places, scalars, like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        value, line = 0.0, i * n * size
+        for start in range(line, line + n * size, PIECE * size):
+            value += row_product((g + start, y + start, min(PIECE, n - (start - line) // size)), (), like)
+        places, scalars = (g + line, y + line, dx + line, n), (rounded(value, like),)
+        if streams:
+            stream_softmax_slope(places, scalars, like)
+        else:
+            row_softmax_slope(places, scalars, like)
 
 
 @parallel_kernel
-def log_softmax_grad_rows(g, y, dx, rows, n, streams, like, threads):
+def log_softmax_grad_rows(g, y, dx, rows, n, streams, like, thread, threads):
     line = n * itemsize(like)
-    for thread in prange(threads):
-        for i in range(thread * rows // threads, (thread + 1) * rows // threads):
-            scalars = (rounded(total(g + i * line, n, like), like),)
-            places = g + i * line, y + i * line, dx + i * line, n
-            if streams:
-                stream_log_softmax_slope(places, scalars, like)
-            else:
-                row_log_softmax_slope(places, scalars, like)
+    for i in range(thread * rows // threads, (thread + 1) * rows // threads):
+        scalars = (rounded(total(g + i * line, n, like), like),)
+        places = g + i * line, y + i * line, dx + i * line, n
+        if streams:
+            stream_log_softmax_slope(places, scalars, like)
+        else:
+            row_log_softmax_slope(places, scalars, like)
 
 
 # ---------------------------------------------------------------------- the functions of the contract

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -137,26 +135,24 @@ def softmax_grad_strip(g, y, dx, n, stride, wide, logarithm, work, like):
 
 
 @parallel_kernel
-def softmax_columns(x, y, outer, n, inner, logarithm, work, like, threads):
+def softmax_columns(x, y, outer, n, inner, logarithm, work, like, thread, threads):
     """x (outer, n, inner): along its middle axis. WORK_BYTES of scratch for each thread at ``work``."""
     size, width = itemsize(like), strip_width(n, inner, itemsize(like))
     strips = (inner + width - 1) // width
-    for thread in prange(threads):
-        for item in range(thread * outer * strips // threads, (thread + 1) * outer * strips // threads):
-            column = item % strips * width
-            start = (item // strips * n * inner + column) * size
-            wide, mine = min(width, inner - column), work + thread * WORK_BYTES
-            softmax_strip(x + start, y + start, n, inner * size, wide, logarithm, mine, like)
+    for item in range(thread * outer * strips // threads, (thread + 1) * outer * strips // threads):
+        column = item % strips * width
+        start = (item // strips * n * inner + column) * size
+        wide, mine = min(width, inner - column), work + thread * WORK_BYTES
+        softmax_strip(x + start, y + start, n, inner * size, wide, logarithm, mine, like)
 
 
 @parallel_kernel
-def softmax_grad_columns(g, y, dx, outer, n, inner, logarithm, work, like, threads):
+def softmax_grad_columns(g, y, dx, outer, n, inner, logarithm, work, like, thread, threads):
     """g, y (outer, n, inner): along their middle axis. WORK_BYTES of scratch for each thread at ``work``."""
     size, width = itemsize(like), strip_width(2 * n, inner, itemsize(like))
     strips = (inner + width - 1) // width
-    for thread in prange(threads):
-        for item in range(thread * outer * strips // threads, (thread + 1) * outer * strips // threads):
-            column = item % strips * width
-            start = (item // strips * n * inner + column) * size
-            wide, mine = min(width, inner - column), work + thread * WORK_BYTES
-            softmax_grad_strip(g + start, y + start, dx + start, n, inner * size, wide, logarithm, mine, like)
+    for item in range(thread * outer * strips // threads, (thread + 1) * outer * strips // threads):
+        column = item % strips * width
+        start = (item // strips * n * inner + column) * size
+        wide, mine = min(width, inner - column), work + thread * WORK_BYTES
+        softmax_grad_strip(g + start, y + start, dx + start, n, inner * size, wide, logarithm, mine, like)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels.cpu.buffers import address
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
@@ -19,16 +18,15 @@ row_add = row(2, 1, 0, lambda v, x, s: ([v.builder.fadd(x[0], x[1])], []))
 
 
 @parallel_kernel
-def sum_parts(x, stride, rows, columns, parts, like, threads):
+def sum_parts(x, stride, rows, columns, parts, like, thread, threads):
     """The sums (⌈rows / PART⌉, columns) of PART rows each, which are ``stride`` bytes apart."""
     line = columns * itemsize(like)
     count = (rows + PART - 1) // PART
-    for thread in prange(threads):
-        for part in range(thread * count // threads, (thread + 1) * count // threads):
-            total = parts + part * line
-            row_clear((total, columns), (), like)
-            for i in range(part * PART, min(rows, part * PART + PART)):
-                row_add((total, x + i * stride, total, columns), (), like)
+    for part in range(thread * count // threads, (thread + 1) * count // threads):
+        total = parts + part * line
+        row_clear((total, columns), (), like)
+        for i in range(part * PART, min(rows, part * PART + PART)):
+            row_add((total, x + i * stride, total, columns), (), like)
 
 
 def column_sums(x: np.ndarray) -> np.ndarray:

@@ -59,6 +59,11 @@ def pool() -> AbstractContextManager[Any]:
     return _lock
 
 
+def usable() -> bool:
+    """Whether this process may start work on the pool: not a forked child of one that had it, unless it is safe."""
+    return SAFE or not _state["forked"]
+
+
 def set_num_threads(count: int) -> None:
     """How many threads a kernel may use, from now on, in the whole process."""
     most = config.NUMBA_NUM_THREADS
@@ -74,6 +79,6 @@ def get_num_threads() -> int:
 
 def threads_for(work: float, least: float) -> int:
     """As many threads as ``work`` keeps busy, when less than ``least`` for each is not worth waking one."""
-    if _state["forked"] and not SAFE:
+    if not usable():
         return 1
     return max(1, min(get_num_threads(), int(work / least)))

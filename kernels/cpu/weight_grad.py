@@ -20,7 +20,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
@@ -165,22 +164,23 @@ def dots_job(job, x, g, target, begins, geometry, cut, work, like):
 
 @parallel_kernel
 def sum_products(
-    by_dots, x, g, target, partial, begins, geometry, cut, jobs, count, work, work_bytes, like, threads
+    by_dots, x, g, partial, begins, geometry, cut, jobs, work, work_bytes, like, thread, threads
 ):  # fmt: skip
-    """All jobs, then the sums of their parts, (parts, count) at ``partial``, or with one part dW itself."""
-    size, parts = itemsize(like), cut[1]
-    for thread in prange(threads):
-        for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-            if by_dots:
-                dots_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
-            else:
-                product_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
-    if parts > 1:
-        for thread in prange(threads):
-            first, end = thread * count // threads, (thread + 1) * count // threads
-            copy_bytes(target + first * size, partial + first * size, (end - first) * size)
-            for part in range(1, parts):
-                add_run(target + first * size, partial + (part * count + first) * size, end - first, like)
+    """All jobs. The sums of each part of the pixels, (parts, *dW's shape), are at ``partial``."""
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        if by_dots:
+            dots_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
+        else:
+            product_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
+
+
+@parallel_kernel
+def add_parts(target, partial, parts, count, like, thread, threads):
+    """``target`` (count,), the sum over the first axis of ``partial`` (parts, count), in order."""
+    size, first, end = itemsize(like), thread * count // threads, (thread + 1) * count // threads
+    copy_bytes(target + first * size, partial + first * size, (end - first) * size)
+    for part in range(1, parts):
+        add_run(target + first * size, partial + (part * count + first) * size, end - first, like)
 
 
 class Geometry(NamedTuple):
@@ -227,10 +227,13 @@ def conv_weight_grad(
     parts, target = plan.cut[1], address(value)
     sums = _round_up(parts * value.nbytes, 64) if parts > 1 else 0
     work = scratch("weight gradient", sums + threads * plan.work_bytes)
+    like = x.dtype.type(0)
     sum_products(
-        plan.by_dots, address(x), address(g), target, work if sums else target, address(plan.begins), plan.geometry,
-        plan.cut, plan.jobs, value.size, work + sums, plan.work_bytes, x.dtype.type(0), threads,
+        plan.by_dots, address(x), address(g), work if sums else target, address(plan.begins), plan.geometry, plan.cut,
+        plan.jobs, work + sums, plan.work_bytes, like, threads,
     )  # fmt: skip
+    if sums:
+        add_parts(target, work, parts, value.size, like, threads)
     return value
 
 

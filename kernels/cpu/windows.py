@@ -11,7 +11,6 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import prange
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address
@@ -71,55 +70,53 @@ def copy_part(plane, height, width, top, left, rows, columns, phases, target, li
 
 
 @parallel_kernel
-def read_columns(x, columns, planes, geometry, like, threads):
+def read_columns(x, columns, planes, geometry, like, thread, threads):
     """``im2col`` of ``planes`` planes (image and channel); ``geometry``: six triples, as `_geometry` orders them."""
     size = itemsize(like)
     depth, height, width, out_d, out_h, out_w, kd, kh, kw, sd, sh, sw, pd, ph, pw, dd, dh, dw = geometry
-    for thread in prange(threads):
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            image = x + plane * depth * height * width * size
-            to = columns + plane * kd * kh * kw * out_d * out_h * out_w * size
-            for offset in range(kd * kh * kw):
-                i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
-                for z in range(out_d):
-                    slab = z * sd + i * dd - pd
-                    for y in range(out_h):
-                        row = y * sh + j * dh - ph
-                        if slab < 0 or slab >= depth or row < 0 or row >= height:
-                            clear_bytes(to, out_w * size)
-                        else:
-                            line = image + (slab * height + row) * width * size
-                            copy_run(line, width, k * dw - pw, sw, out_w, to, like)
-                        to += out_w * size
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        image = x + plane * depth * height * width * size
+        to = columns + plane * kd * kh * kw * out_d * out_h * out_w * size
+        for offset in range(kd * kh * kw):
+            i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
+            for z in range(out_d):
+                slab = z * sd + i * dd - pd
+                for y in range(out_h):
+                    row = y * sh + j * dh - ph
+                    if slab < 0 or slab >= depth or row < 0 or row >= height:
+                        clear_bytes(to, out_w * size)
+                    else:
+                        line = image + (slab * height + row) * width * size
+                        copy_run(line, width, k * dw - pw, sw, out_w, to, like)
+                    to += out_w * size
 
 
 @parallel_kernel
-def add_columns(columns, x, planes, geometry, like, threads):
+def add_columns(columns, x, planes, geometry, like, thread, threads):
     """``col2im`` of ``planes`` planes. Each is one thread's, which adds offset after offset."""
     size = itemsize(like)
     depth, height, width, out_d, out_h, out_w, kd, kh, kw, sd, sh, sw, pd, ph, pw, dd, dh, dw = geometry
-    for thread in prange(threads):
-        for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
-            image = x + plane * depth * height * width * size
-            source = columns + plane * kd * kh * kw * out_d * out_h * out_w * size
-            clear_bytes(image, depth * height * width * size)
-            for offset in range(kd * kh * kw):
-                i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
-                left = k * dw - pw
-                first, end = inside(width, left, sw, out_w)
-                for z in range(out_d):
-                    slab = z * sd + i * dd - pd
-                    for y in range(out_h):
-                        row = y * sh + j * dh - ph
-                        if 0 <= slab < depth and 0 <= row < height:
-                            line = image + ((slab * height + row) * width + left) * size
-                            if sw == 1:
-                                add_run(line + first * size, source + first * size, end - first, like)
-                            else:
-                                for c in range(first, end):
-                                    place = line + c * sw * size
-                                    put(place, get(place, like) + get(source + c * size, like))
-                        source += out_w * size
+    for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
+        image = x + plane * depth * height * width * size
+        source = columns + plane * kd * kh * kw * out_d * out_h * out_w * size
+        clear_bytes(image, depth * height * width * size)
+        for offset in range(kd * kh * kw):
+            i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
+            left = k * dw - pw
+            first, end = inside(width, left, sw, out_w)
+            for z in range(out_d):
+                slab = z * sd + i * dd - pd
+                for y in range(out_h):
+                    row = y * sh + j * dh - ph
+                    if 0 <= slab < depth and 0 <= row < height:
+                        line = image + ((slab * height + row) * width + left) * size
+                        if sw == 1:
+                            add_run(line + first * size, source + first * size, end - first, like)
+                        else:
+                            for c in range(first, end):
+                                place = line + c * sw * size
+                                put(place, get(place, like) + get(source + c * size, like))
+                    source += out_w * size
 
 
 def im2col(x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size) -> Array:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
+import tinygrad_notes as tn
+from tinygrad_notes.kernels import PRECISION
+from tinygrad_notes.kernels.cpu import products
 from tinygrad_notes.kernels.cpu.isa import amx
 
 PROGRAM = """
+import threading
 import numpy as np
+import tinygrad_notes as tn
 from tinygrad_notes.kernels.cpu import linear, matmul, products
 from tinygrad_notes.kernels.cpu.isa import amx
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
@@ -41,10 +47,18 @@ assert error(linear(a, b, bias), a.astype(float) @ b.T.astype(float) + bias) < 1
 assert (matmul(normal(3, 0), normal(0, 4)) == 0).all()
 assert (linear(normal(3, 0), normal(40, 0), bias) == bias).all()
 
-# all bits of the factors count
-a = np.full((40, 2), 1, np.float32) + np.float32(2.0**-23)
-exact = a.astype(float) @ np.eye(2, 33)
-assert (matmul(a, np.eye(2, 33, dtype=np.float32)) == exact).all()
+# all bits of the factors count, wherever they are 0 or 1
+bits = rng.integers(0, 1 << 23, (200, 40), dtype=np.uint32) & (rng.integers(0, 1 << 23, (200, 40), dtype=np.uint32) | 1)
+bits[:100] ^= (1 << 23) - 1
+bits[0, :6] = 0, 1, (1 << 23) - 1, 1 << 15, (1 << 7) + (1 << 15), (1 << 16) - 1
+a = (bits | np.uint32(127 << 23)).view(np.float32) * rng.choice(np.float32([-1, 1]), (200, 40))
+identity = np.eye(40, dtype=np.float32)
+assert (matmul(a, identity) == a).all() and (matmul(identity, a.T) == a.T).all()
+
+# what is left out does not show where it is greatest, and adds up
+for x in (1 + 2.0**-7 - 2.0**-23, 1 + 2.0**-8 + 2.0**-17 - 2.0**-23, 2 - 2.0**-23):
+    a, b = np.full((40, 3), x, np.float32), np.full((3, 40), x, np.float32)
+    assert error(matmul(a, b), a.astype(float) @ b.astype(float)) < 1.5e-7, x
 
 # what the parts cannot hold
 tiny, small = 1e-40, 3e-36
@@ -55,7 +69,10 @@ for value in (np.nan, np.inf, -np.inf, tiny, small, 3.4e38):
         with np.errstate(all="ignore"):
             wanted, got = a @ b, matmul(a, b)
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5 * one)
-for x, y in ((3e-36, 1.0), (1e-20, 1e-18), (1e-30, 1e8), (1e20, 1e-20), (1e25, 1e13), (2e38, 0.1)):
+        with np.errstate(all="ignore"), tn.precision("high"):
+            got = matmul(a, b)
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * one)
+for x, y in ((3e-36, 1.0), (1e-20, 1e-18), (1e-30, 1e8), (1e20, 1e-20), (1e25, 1e13), (2e38, 0.1), (2.6175e38, 1e-9)):
     a, b = np.full((33, 5), x, np.float32) * (1 + np.float32(0.3)), np.full((5, 40), y, np.float32)
     with np.errstate(all="ignore"):
         wanted = a.astype(float) @ b.astype(float)
@@ -63,6 +80,13 @@ for x, y in ((3e-36, 1.0), (1e-20, 1e-18), (1e-30, 1e8), (1e20, 1e-20), (1e25, 1
     close = np.abs(got - wanted) <= 1e-6 * np.abs(wanted) + 1e-44
     assert np.where(np.abs(wanted) < 3.4e38, close, np.isinf(got)).all(), (x, y)
 assert (matmul(np.zeros((32, 40), np.float32), normal(40, 64)) == 0).all()
+
+# denormals in what is added to
+a, b = normal(64, 1100), normal(1100, 64)
+a[5], a[5, 3], b[3] = 0, 1e-40, 1
+np.testing.assert_array_equal(matmul(a, b)[5], a[5, 3])
+bias = np.full(64, 1e-40, np.float32)
+np.testing.assert_array_equal(linear(np.zeros((64, 1100), np.float32), b.T, bias), np.broadcast_to(bias, (64, 64)))
 
 # one thread and many cut the same tiles, and take the same way for each
 a, b = normal(257, 600), normal(600, 300)
@@ -74,9 +98,50 @@ with np.errstate(all="ignore"):
 for x, y in zip(many, alone):
     np.testing.assert_array_equal(x, y)
 
-# float64 goes by vectors
+# float64 goes by vectors, whatever the precision
 a, b = rng.standard_normal((50, 60)), rng.standard_normal((60, 70))
-assert error(matmul(a, b), a @ b) < 1e-14
+with tn.precision("high"):
+    assert error(matmul(a, b), a @ b) < 1e-14
+
+# precision("high"): the first two parts. Less precise, in this thread and in this block only
+def less_precise(got, wanted):
+    return 1e-7 < error(got, wanted) / 5 < 6e-6
+
+for shape in ((33, 20, 40), (131, 1100, 70), (64, 512, 64)):
+    a, b = normal(*shape[:2]), normal(*shape[1:])
+    wanted, exact = a.astype(float) @ b.astype(float), matmul(a, b)
+    with tn.precision("high"):
+        first = matmul(a, b)
+        assert less_precise(first, wanted) and less_precise(linear(a, b.T.copy(), None), wanted)
+        with tn.precision("highest"):
+            assert (matmul(a, b) == exact).all()
+        assert (matmul(a, b) == first).all()
+        thread = threading.Thread(target=lambda: other.append(matmul(a, b)))
+        other = []
+        thread.start()
+        thread.join()
+        assert (other[0] == exact).all()
+    assert (matmul(a, b) == exact).all() and error(exact, wanted) < 5e-7
+with tn.precision("high"):  # 16 digits are kept, of more the nearest 8 of what the first part leaves, a half to even
+    sixteen = (a[:40, :40].view(np.uint32) & 0xFFFFFF00).view(np.float32)
+    assert (matmul(sixteen, identity) == sixteen).all()
+    unit = np.float32(2.0**-17)
+    given, kept = np.float32([[257, 259], [-257, -259]]), np.float32([[256, 260], [-256, -260]])
+    given, kept = (np.sign(units) + units * unit for units in (given, kept))
+    np.testing.assert_array_equal(matmul(given, np.eye(2, 40, dtype=np.float32))[:, :2], kept)
+
+# of a backward pass the precision counts that is in force when it runs
+with tn.use_kernels("cpu"):
+    x, w = tn.tensor(normal(40, 50), requires_grad=True), tn.tensor(normal(50, 60))
+    wanted, g = {}, normal(40, 60)
+    for forward, backward in (("high", "highest"), ("highest", "high")):
+        with tn.precision(forward):
+            y = x @ w
+        with tn.precision(backward):
+            y.backward(tn.tensor(g))
+        exact = g.astype(float) @ w.data.T.astype(float)
+        assert less_precise(x.grad.data, exact) == (backward == "high"), backward
+        x.grad = None
 
 print("ok", amx.HAS_AMX)
 """
@@ -89,7 +154,8 @@ def test_products_in_a_process_of_their_own():
     assert got.stdout.startswith("ok")
 
 
-def test_the_real_instructions_compile():
+@pytest.mark.parametrize(("parts", "multiplications", "loads"), [(2, 12, 8), (3, 24, 14)])
+def test_the_real_instructions_compile(parts, multiplications, loads):
     """To assembly, for a machine that has them, on any machine whose LLVM knows them."""
     try:
         llvm.initialize_all_targets()
@@ -103,7 +169,7 @@ def test_the_real_instructions_compile():
     builder = ir.IRBuilder(function.append_basic_block())
     tiles = amx.Tiles(builder)
     tiles.configure(function.args[0])
-    amx.write_multiply(builder, tiles, *function.args)
+    amx.write_multiply(builder, tiles, parts, *function.args[1:])
     tiles.release()
     builder.ret_void()
     machine = target.create_target_machine(features="+amx-tile,+amx-bf16", opt=2)
@@ -111,5 +177,28 @@ def test_the_real_instructions_compile():
     counts = {
         name: sum(name in line for line in lines) for name in ("tdpbf16ps", "tileloadd", "tilestored", "ldtilecfg")
     }
-    # of each step 24 multiplications; 6 loads of a, 10 of b; 4 loads of c before, and 4 stores after
-    assert counts == {"tdpbf16ps": 24, "tileloadd": 20, "tilestored": 4, "ldtilecfg": 1}
+    # of each product of parts 4 multiplications, and 2 loads, of a or of b; 2 more at first
+    assert counts == {"tdpbf16ps": multiplications, "tileloadd": loads, "tilestored": 4, "ldtilecfg": 1}
+
+
+def test_a_chosen_precision_ends_with_its_block():
+    other = []
+    assert PRECISION.get() == "highest"
+    with tn.precision("high"):
+        thread = threading.Thread(target=lambda: other.append(PRECISION.get()))
+        thread.start()
+        thread.join()
+        with tn.precision("highest"):
+            assert PRECISION.get() == "highest"
+        assert PRECISION.get() == "high"
+        with pytest.raises(tn.DTypeError, match="choice is 'medium', expected 'highest' or 'high'"):
+            tn.precision("medium").__enter__()
+        with pytest.raises(tn.DTypeError, match="choice is None"):
+            tn.precision(None).__enter__()
+        assert PRECISION.get() == "high"
+    with pytest.raises(KeyError), tn.precision("high"):
+        raise KeyError
+    assert PRECISION.get() == "highest"
+    assert other == ["highest"]
+    assert tn.precision("high")(PRECISION.get)() == "high"  # as a decorator
+    assert tuple(products.PARTS) == tn.kernels.PRECISIONS

@@ -39,6 +39,7 @@ AREAS: dict[str, list[tuple]] = {
         ("tn.jacobian(lambda t: 5.0, x)", D, "jacobian: the function returned 5.0, expected one Tensor"),
         ("tn.checkpoint(lambda t: 5.0, w)", D, "checkpoint: the function returned something else than a Tensor"),
         ("tn.use_kernels('fast').__enter__()", V, "use_kernels: there is no backend 'fast', only "),
+        ("tn.precision('medium').__enter__()", D, "precision: choice is 'medium', expected 'highest' or 'high'"),
         ("tn.set_num_threads(0)", D, "set_num_threads: count is 0, expected an integer from 1 to "),
         ("y.backward()", G,
          "backward: this Tensor does not depend on anything that requires a gradient (was it computed under",

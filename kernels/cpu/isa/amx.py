@@ -1,8 +1,11 @@
 """AMX: eight tiles of 16 rows by 64 bytes, and an instruction that multiplies two of bfloat16 into one of float32.
 
 A bfloat16 is the upper half of a float32: the same exponents, 8 bits of digits. Three of them hold the 24 bits of a
-float32 exactly: the upper 8, the next 8, the rest. So a product of float32 is nine products of bfloat16, of which the
-three smallest lie below the last digit and are left out.
+float32 exactly: the number rounded to 8, what is left of it rounded to 8, the rest. So a product of float32 is nine
+products of bfloat16, of which the three smallest lie below the last digit and are left out. Two parts hold 16 bits, and
+three products do: half the work.
+
+The number of parts is known when a kernel runs, what it means when it is compiled: :func:`choose` writes both texts.
 
 :class:`Tiles` writes the instructions; :class:`EmulatedTiles` writes what they do, with vectors, for machines that have
 no AMX and are told to take this way (``TINYGRAD_NOTES_ISA=amx``), so that all that is built on them is tested there.
@@ -10,6 +13,7 @@ no AMX and are told to take this way (``TINYGRAD_NOTES_ISA=amx``), so that all t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -24,9 +28,10 @@ INT8, INT16, FLOAT, VOID = ir.IntType(8), ir.IntType(16), ir.FloatType(), ir.Voi
 BYTES = INT8.as_pointer()
 INTS, HALVES, FLOATS = (ir.VectorType(kind, 16) for kind in (INT32, INT16, FLOAT))
 EDGE = 32  # rows, columns and depth of what :func:`multiply_parts` takes at once: two tiles each way
-PART = EDGE * EDGE * 2  # bytes of one of the three parts of EDGE lines of EDGE elements
-PARTS = 3
-TERMS = [(0, 2), (0, 1), (0, 0), (1, 0), (1, 1), (2, 0)]  # (part of a, part of b), so that little is loaded twice
+PART = EDGE * EDGE * 2  # bytes of one of the parts of EDGE lines of EDGE elements
+PARTS = 3  # of which the first two may do
+# For each number of parts, the products (part of a, part of b), in an order in which each loads one part anew.
+TERMS = {2: [(1, 0), (0, 0), (0, 1)], 3: [(2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)]}
 
 
 class Tiles:
@@ -140,41 +145,45 @@ def tiles(builder: ir.IRBuilder) -> Tiles:
     return Tiles(builder) if HAS_AMX else EmulatedTiles(builder)
 
 
+def choose(builder: ir.IRBuilder, parts: Any, write: Callable[[int], None]) -> None:
+    """``write(2)`` and ``write(3)``, of which the one runs that ``parts``, 2 or 3, says."""
+    with builder.if_else(builder.icmp_signed("==", parts, INT64(2))) as (two, three):
+        with two:
+            write(2)
+        with three:
+            write(3)
+
+
 def write_multiply(
-    builder: ir.IRBuilder, t: Tiles, a: Any, b: Any, c: Any, c_stride: Any, steps: Any, add: Any
+    builder: ir.IRBuilder, t: Tiles, parts: int, a: Any, b: Any, c: Any, stride: Any, steps: Any
 ) -> None:
     """The text of :func:`multiply_parts`. Tiles 0 to 3 hold c, 4 and 5 rows of a, 6 and 7 columns of b."""
-    below = builder.add(c, builder.mul(c_stride, INT64(16)))
-    corners = [c, builder.add(c, INT64(64)), below, builder.add(below, INT64(64))]
-    with builder.if_else(builder.icmp_signed("!=", add, INT64(0))) as (adding, new):
-        with adding:
-            for tile, corner in enumerate(corners):
-                t.load(tile, corner, c_stride)
-        with new:
-            for tile in range(4):
-                t.zero(tile)
+    below = builder.add(c, builder.mul(stride, INT64(16)))
+    for tile in range(4):
+        t.zero(tile)
     with cgutils.for_range(builder, steps, intp=INT64) as loop:
-        step = builder.mul(loop.index, INT64(PARTS * PART))
+        step = builder.mul(loop.index, INT64(parts * PART))
         a_step, b_step = builder.add(a, step), builder.add(b, step)
         loaded: dict[int, int] = {}
-        for parts in TERMS:
-            for first, base, part in ((4, a_step, parts[0]), (6, b_step, parts[1])):
+        for a_part, b_part in TERMS[parts]:
+            for first, base, part in ((4, a_step, a_part), (6, b_step, b_part)):
                 if loaded.get(first) != part:
                     loaded[first] = part
                     for half in range(2):
                         t.load(first + half, builder.add(base, INT64(part * PART + half * PART // 2)), INT64(64))
             for tile in range(4):
                 t.multiply(tile, 4 + tile // 2, 6 + tile % 2)
-    for tile, corner in enumerate(corners):
-        t.store(tile, corner, c_stride)
+    for tile, corner in enumerate([c, builder.add(c, INT64(64)), below, builder.add(below, INT64(64))]):
+        t.store(tile, corner, stride)
 
 
 @intrinsic
-def multiply_parts(context, a, b, c, c_stride, steps, add):
-    """c (EDGE x EDGE) = a b, or with ``add`` += a b, over ``steps`` times EDGE of depth, packed by ``splitting.py``."""
+def multiply_parts(context, parts, a, b, c, c_stride, steps):
+    """c (EDGE x EDGE) = a b, over ``steps`` times EDGE of depth, packed by ``splitting.py``."""
 
     def generate(context, builder, signature, arguments):
-        write_multiply(builder, tiles(builder), *arguments)
+        t = tiles(builder)
+        choose(builder, arguments[0], lambda parts: write_multiply(builder, t, parts, *arguments[1:]))
         return context.get_dummy_value()
 
     return types.none(*[types.int64] * 6), generate
@@ -211,14 +220,16 @@ def release(context):
 # (bits - 1), which 0 does not lower, and the greatest of bits, both without the sign. NaN and inf are the greatest.
 
 
-def _gather(builder, vector, range_):
-    bits = builder.and_(builder.bitcast(vector, INTS), INTS([0x7FFFFFFF] * 16))
-    for offset, sign, value in ((0, "<", builder.sub(bits, INTS([1] * 16))), (64, ">", bits)):
+def _gather(builder, vectors, range_):
+    sizes = [builder.and_(builder.bitcast(vector, INTS), INTS([0x7FFFFFFF] * 16)) for vector in vectors]
+    for offset, sign, less in ((0, "<", 1), (64, ">", 0)):
         place = builder.inttoptr(builder.add(range_, INT64(offset)), INTS.as_pointer())
-        old = builder.load(place)
-        old.align = 4
-        new = builder.select(builder.icmp_unsigned(sign, value, old), value, old)
-        builder.store(new, place).align = 4
+        best = builder.load(place)
+        best.align = 4
+        for size in sizes:
+            value = builder.sub(size, INTS([less] * 16))
+            best = builder.select(builder.icmp_unsigned(sign, value, best), value, best)
+        builder.store(best, place).align = 4
 
 
 def _floats(builder, address):
@@ -227,51 +238,70 @@ def _floats(builder, address):
     return got
 
 
-def _peel(builder, rest):
-    """The upper half of the bits of 16 numbers, as integers, and what it leaves of them."""
-    upper = builder.and_(builder.bitcast(rest, INTS), INTS([0xFFFF0000] * 16))
-    return upper, builder.fsub(rest, builder.bitcast(upper, FLOATS))
+def _split(builder, rest, parts):
+    """The parts of 16 numbers, as the bits of float32 whose lower halves are 0.
+
+    Each is what is left, rounded to 8 digits. Of 24 at most 16 and a sign are left, then 7: a third part is exact.
+    A half goes to even in the last of two parts, where it counts, else away from 0, which is less work.
+    """
+    split = []
+    for part in range(parts):
+        bits = builder.bitcast(rest, INTS)
+        if part < 2:
+            half = INTS([0x8000] * 16)
+            if part == parts - 1:
+                odd = builder.and_(builder.lshr(bits, INTS([16] * 16)), INTS([1] * 16))
+                half = builder.add(odd, INTS([0x7FFF] * 16))
+            bits = builder.and_(builder.add(bits, half), INTS([0xFFFF0000] * 16))
+            rest = builder.fsub(rest, builder.bitcast(bits, FLOATS))
+        split.append(bits)
+    return split
 
 
 @intrinsic
-def split_row(context, source, target, range_):
+def split_row(context, parts, source, target, range_):
     """One row of a: EDGE numbers in a line, as EDGE bfloat16 in each part."""
 
     def generate(context, builder, signature, arguments):
-        source, target, range_ = arguments
-        for half in range(2):
-            rest = _floats(builder, builder.add(source, INT64(half * 64)))
-            _gather(builder, rest, range_)
-            for part in range(PARTS):
-                upper, rest = _peel(builder, rest)
-                short = builder.trunc(builder.lshr(upper, INTS([16] * 16)), HALVES)
-                place = builder.add(target, INT64(part * PART + half * 32))
-                builder.store(short, builder.inttoptr(place, HALVES.as_pointer())).align = 2
-        return context.get_dummy_value()
+        parts, source, target, range_ = arguments
+        rests = [_floats(builder, builder.add(source, INT64(half * 64))) for half in range(2)]
+        _gather(builder, rests, range_)
 
-    return types.none(types.int64, types.int64, types.int64), generate
+        def write(parts):
+            for half, rest in enumerate(rests):
+                for part, bits in enumerate(_split(builder, rest, parts)):
+                    short = builder.trunc(builder.lshr(bits, INTS([16] * 16)), HALVES)
+                    place = builder.add(target, INT64(part * PART + half * 32))
+                    builder.store(short, builder.inttoptr(place, HALVES.as_pointer())).align = 2
 
-
-@intrinsic
-def split_pair(context, source, stride, target, range_):
-    """Two rows of b, ``stride`` bytes apart: EDGE pairs of bfloat16, the two of a column side by side, in each part."""
-
-    def generate(context, builder, signature, arguments):
-        source, stride, target, range_ = arguments
-        for half in range(2):
-            first = _floats(builder, builder.add(source, INT64(half * 64)))
-            second = _floats(builder, builder.add(builder.add(source, stride), INT64(half * 64)))
-            _gather(builder, first, range_)
-            _gather(builder, second, range_)
-            for part in range(PARTS):
-                lower, first = _peel(builder, first)
-                upper, second = _peel(builder, second)
-                pairs = builder.or_(builder.lshr(lower, INTS([16] * 16)), upper)
-                place = builder.add(target, INT64(part * PART + half * PART // 2))
-                builder.store(pairs, builder.inttoptr(place, INTS.as_pointer())).align = 4
+        choose(builder, parts, write)
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def split_pair(context, parts, source, stride, target, range_):
+    """Two rows of b, ``stride`` bytes apart: EDGE pairs of bfloat16, the two of a column side by side, in each part."""
+
+    def generate(context, builder, signature, arguments):
+        parts, source, stride, target, range_ = arguments
+        rows = (source, builder.add(source, stride))
+        rests = [[_floats(builder, builder.add(row, INT64(half * 64))) for row in rows] for half in range(2)]
+        _gather(builder, [*rests[0], *rests[1]], range_)
+
+        def write(parts):
+            for half, (first, second) in enumerate(rests):
+                both = zip(_split(builder, first, parts), _split(builder, second, parts))
+                for part, (lower, upper) in enumerate(both):
+                    pairs = builder.or_(builder.lshr(lower, INTS([16] * 16)), upper)
+                    place = builder.add(target, INT64(part * PART + half * PART // 2))
+                    builder.store(pairs, builder.inttoptr(place, INTS.as_pointer())).align = 4
+
+        choose(builder, parts, write)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 5), generate
 
 
 @intrinsic
@@ -294,26 +324,5 @@ def exponent(context, address):
     def generate(context, builder, signature, arguments):
         bits = builder.load(builder.inttoptr(arguments[0], INT32.as_pointer()))
         return builder.zext(builder.lshr(bits, INT32(23)), INT64)
-
-    return types.int64(types.int64), generate
-
-
-@intrinsic
-def put_integer(context, address, value):
-    """Write a 64-bit integer at an address."""
-
-    def generate(context, builder, signature, arguments):
-        builder.store(arguments[1], builder.inttoptr(arguments[0], INT64.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64), generate
-
-
-@intrinsic
-def get_integer(context, address):
-    """The 64-bit integer at an address."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.load(builder.inttoptr(arguments[0], INT64.as_pointer()))
 
     return types.int64(types.int64), generate

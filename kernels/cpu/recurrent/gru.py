@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -85,57 +83,56 @@ row_gru_reset_before_grad = row(4, 2, 0, _gru_reset_before_grad, unroll=1)
 @parallel_kernel
 def gru_forward(
     projected, gates, h, outputs, weight_rz, weight_n, bias_n, lengths, steps, batch, hidden, reset_after, reverse,
-    like, work, work_bytes, threads,
+    like, work, work_bytes, thread, threads,
 ):  # fmt: skip
     """From the input's part of r, z, n (T, N, 3H). ``bias_n`` (H,), with reset_after: of the state's part of n."""
     size = itemsize(like)
     line = hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        for s in range(steps):
-            t = steps - 1 - s if reverse else s
-            now, tall = gates + (t * batch + start) * 4 * line, end - start
-            state = h + start * line
-            multiply_packed(state, line, tall, weight_rz, 2 * hidden, hidden, now, 4 * line, zero(like), mine)
-            if reset_after:
-                multiply_packed(state, line, tall, weight_n, hidden, hidden, now + 3 * line, 4 * line, zero(like), mine)
-            for i in range(start, end):
-                p, g, place = projected + (t * batch + i) * 3 * line, gates + (t * batch + i) * 4 * line, i * line
-                if reset_after and valid(lengths, i, t):
-                    row_gru_cell(
-                        (
-                            p, p + line, p + 2 * line, g, g + line, g + 3 * line, bias_n, h + place,
-                            g, g + line, g + 2 * line, g + 3 * line, outputs + t * batch * line + place, h + place,
-                            hidden,
-                        ),
-                        (), like,
-                    )  # fmt: skip
-                elif not reset_after:
-                    row_gru_gates((p, p + line, g, g + line, h + place, g, g + line, g + 3 * line, hidden), (), like)
-            if not reset_after:  # n needs the product with r h
-                multiply_packed(
-                    now + 3 * line, 4 * line, tall, weight_n, hidden, hidden, now + 2 * line, 4 * line, zero(like), mine
-                )
-            for i in range(start, end):
-                p, g, place = projected + (t * batch + i) * 3 * line, gates + (t * batch + i) * 4 * line, i * line
-                if not valid(lengths, i, t):
-                    row_clear((g, 4 * hidden), (), like)
-                    row_clear((outputs + t * batch * line + place, hidden), (), like)
-                elif not reset_after:
-                    row_gru_state(
-                        (
-                            p + 2 * line, g + 2 * line, g + line, h + place,
-                            g + 2 * line, outputs + t * batch * line + place, h + place, hidden,
-                        ),
-                        (), like,
-                    )  # fmt: skip
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    for s in range(steps):
+        t = steps - 1 - s if reverse else s
+        now, tall = gates + (t * batch + start) * 4 * line, end - start
+        state = h + start * line
+        multiply_packed(state, line, tall, weight_rz, 2 * hidden, hidden, now, 4 * line, zero(like), mine)
+        if reset_after:
+            multiply_packed(state, line, tall, weight_n, hidden, hidden, now + 3 * line, 4 * line, zero(like), mine)
+        for i in range(start, end):
+            p, g, place = projected + (t * batch + i) * 3 * line, gates + (t * batch + i) * 4 * line, i * line
+            if reset_after and valid(lengths, i, t):
+                row_gru_cell(
+                    (
+                        p, p + line, p + 2 * line, g, g + line, g + 3 * line, bias_n, h + place,
+                        g, g + line, g + 2 * line, g + 3 * line, outputs + t * batch * line + place, h + place,
+                        hidden,
+                    ),
+                    (), like,
+                )  # fmt: skip
+            elif not reset_after:
+                row_gru_gates((p, p + line, g, g + line, h + place, g, g + line, g + 3 * line, hidden), (), like)
+        if not reset_after:  # n needs the product with r h
+            multiply_packed(
+                now + 3 * line, 4 * line, tall, weight_n, hidden, hidden, now + 2 * line, 4 * line, zero(like), mine
+            )
+        for i in range(start, end):
+            p, g, place = projected + (t * batch + i) * 3 * line, gates + (t * batch + i) * 4 * line, i * line
+            if not valid(lengths, i, t):
+                row_clear((g, 4 * hidden), (), like)
+                row_clear((outputs + t * batch * line + place, hidden), (), like)
+            elif not reset_after:
+                row_gru_state(
+                    (
+                        p + 2 * line, g + 2 * line, g + line, h + place,
+                        g + 2 * line, outputs + t * batch * line + place, h + place, hidden,
+                    ),
+                    (), like,
+                )  # fmt: skip
 
 
 @parallel_kernel
 def gru_backward(
     g_projected, g_hidden, g_h, g_outputs, gates, outputs, h0, weight, weight_n, lengths, steps, batch, hidden,
-    reset_after, reverse, like, work, work_bytes, threads,
+    reset_after, reverse, like, work, work_bytes, thread, threads,
 ):  # fmt: skip
     """Writes g_projected (T, N, 3H), turns g_h into the gradient of h0, and with reset_after writes g_hidden.
 
@@ -145,51 +142,48 @@ def gru_backward(
     """
     size = itemsize(like)
     line = hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        fresh = mine + PRODUCT_BYTES
-        reset = fresh + (end - start) * line  # without reset_after: the gradient of r h
-        for s in range(steps):
-            t = s if reverse else steps - 1 - s
-            now, tall = t * batch, end - start
-            for i in range(start, end):
-                g, d, place = gates + (now + i) * 4 * line, g_projected + (now + i) * 3 * line, (now + i) * line
-                e, carried = g_hidden + (now + i) * 3 * line, fresh + (i - start) * line
-                if not valid(lengths, i, t):
-                    row_clear((d, 3 * hidden), (), like)
-                    row_clear((e, 3 * hidden), (), like)
-                    row_clear((carried, hidden), (), like)
-                    continue
-                before = previous_place(outputs, h0, lengths, i, t, reverse, batch * line, line)
-                row_gru_cell_grad(
-                    (
-                        g + line, g + 2 * line, before, g_outputs + place, g_h + i * line,
-                        d + line, d + 2 * line, carried, hidden,
-                    ),
-                    (), like,
-                )  # fmt: skip
-                if reset_after:
-                    row_gru_reset_after_grad((g, g + 3 * line, d + 2 * line, d, e + 2 * line, hidden), (), like)
-                    row_copy((d, e, 2 * hidden), (), like)
-            first = (now + start) * 3 * line
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    fresh = mine + PRODUCT_BYTES
+    reset = fresh + (end - start) * line  # without reset_after: the gradient of r h
+    for s in range(steps):
+        t = s if reverse else steps - 1 - s
+        now, tall = t * batch, end - start
+        for i in range(start, end):
+            g, d, place = gates + (now + i) * 4 * line, g_projected + (now + i) * 3 * line, (now + i) * line
+            e, carried = g_hidden + (now + i) * 3 * line, fresh + (i - start) * line
+            if not valid(lengths, i, t):
+                row_clear((d, 3 * hidden), (), like)
+                row_clear((e, 3 * hidden), (), like)
+                row_clear((carried, hidden), (), like)
+                continue
+            before = previous_place(outputs, h0, lengths, i, t, reverse, batch * line, line)
+            row_gru_cell_grad(
+                (
+                    g + line, g + 2 * line, before, g_outputs + place, g_h + i * line,
+                    d + line, d + 2 * line, carried, hidden,
+                ),
+                (), like,
+            )  # fmt: skip
             if reset_after:
-                multiply_packed(
-                    g_hidden + first, 3 * line, tall, weight, hidden, 3 * hidden, fresh, line, one(like), mine
-                )
-            else:
-                multiply_packed(
-                    g_projected + first + 2 * line, 3 * line, tall, weight_n, hidden, hidden, reset, line, zero(like),
-                    mine,
-                )  # fmt: skip
-                for i in range(start, end):
-                    g, d, share = gates + (now + i) * 4 * line, g_projected + (now + i) * 3 * line, (i - start) * line
-                    if valid(lengths, i, t):
-                        before = previous_place(outputs, h0, lengths, i, t, reverse, batch * line, line)
-                        row_gru_reset_before_grad(
-                            (g, before, reset + share, fresh + share, d, fresh + share, hidden), (), like
-                        )
-                multiply_packed(
-                    g_projected + first, 3 * line, tall, weight, hidden, 2 * hidden, fresh, line, one(like), mine
-                )
-            take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+                row_gru_reset_after_grad((g, g + 3 * line, d + 2 * line, d, e + 2 * line, hidden), (), like)
+                row_copy((d, e, 2 * hidden), (), like)
+        first = (now + start) * 3 * line
+        if reset_after:
+            multiply_packed(g_hidden + first, 3 * line, tall, weight, hidden, 3 * hidden, fresh, line, one(like), mine)
+        else:
+            multiply_packed(
+                g_projected + first + 2 * line, 3 * line, tall, weight_n, hidden, hidden, reset, line, zero(like),
+                mine,
+            )  # fmt: skip
+            for i in range(start, end):
+                g, d, share = gates + (now + i) * 4 * line, g_projected + (now + i) * 3 * line, (i - start) * line
+                if valid(lengths, i, t):
+                    before = previous_place(outputs, h0, lengths, i, t, reverse, batch * line, line)
+                    row_gru_reset_before_grad(
+                        (g, before, reset + share, fresh + share, d, fresh + share, hidden), (), like
+                    )
+            multiply_packed(
+                g_projected + first, 3 * line, tall, weight, hidden, 2 * hidden, fresh, line, one(like), mine
+            )
+        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -46,68 +44,66 @@ row_lstm_cell_grad = row(9, 5, 0, _lstm_cell_grad, unroll=1)
 
 @parallel_kernel
 def lstm_forward(
-    gates, h, c, outputs, cells, weight, lengths, steps, batch, hidden, reverse, like, work, work_bytes, threads
+    gates, h, c, outputs, cells, weight, lengths, steps, batch, hidden, reverse, like, work, work_bytes, thread, threads
 ):
     """``gates`` holds the input's part of the pre-activations, and then the gates."""
     size = itemsize(like)
     line, wide = hidden * size, 4 * hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        for s in range(steps):
-            t = steps - 1 - s if reverse else s
-            now = gates + t * batch * wide
-            multiply_packed(
-                h + start * line, line, end - start, weight, 4 * hidden, hidden, now + start * wide, wide, one(like),
-                mine,
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    for s in range(steps):
+        t = steps - 1 - s if reverse else s
+        now = gates + t * batch * wide
+        multiply_packed(
+            h + start * line, line, end - start, weight, 4 * hidden, hidden, now + start * wide, wide, one(like),
+            mine,
+        )  # fmt: skip
+        for i in range(start, end):
+            g, place = now + i * wide, (t * batch + i) * line
+            if not valid(lengths, i, t):
+                row_clear((g, 4 * hidden), (), like)
+                row_clear((outputs + place, hidden), (), like)
+                row_clear((cells + place, hidden), (), like)
+                continue
+            row_lstm_cell(
+                (
+                    g, g + line, g + 2 * line, g + 3 * line, c + i * line,
+                    g, g + line, g + 2 * line, g + 3 * line, c + i * line, cells + place, h + i * line,
+                    outputs + place, hidden,
+                ),
+                (), like,
             )  # fmt: skip
-            for i in range(start, end):
-                g, place = now + i * wide, (t * batch + i) * line
-                if not valid(lengths, i, t):
-                    row_clear((g, 4 * hidden), (), like)
-                    row_clear((outputs + place, hidden), (), like)
-                    row_clear((cells + place, hidden), (), like)
-                    continue
-                row_lstm_cell(
-                    (
-                        g, g + line, g + 2 * line, g + 3 * line, c + i * line,
-                        g, g + line, g + 2 * line, g + 3 * line, c + i * line, cells + place, h + i * line,
-                        outputs + place, hidden,
-                    ),
-                    (), like,
-                )  # fmt: skip
 
 
 @parallel_kernel
 def lstm_backward(
     g_projected, g_h, g_c, g_outputs, gates, cells, c0, weight, lengths, steps, batch, hidden, reverse, like, work,
-    work_bytes, threads,
+    work_bytes, thread, threads,
 ):  # fmt: skip
     """Writes g_projected (T, N, 4H) and turns g_h and g_c, those of h_n and c_n, into those of h0 and c0."""
     size = itemsize(like)
     line, wide = hidden * size, 4 * hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        fresh = mine + PRODUCT_BYTES
-        for s in range(steps):
-            t = s if reverse else steps - 1 - s
-            now = t * batch
-            for i in range(start, end):
-                g, d, place = gates + (now + i) * wide, g_projected + (now + i) * wide, (now + i) * line
-                if not valid(lengths, i, t):
-                    row_clear((d, 4 * hidden), (), like)
-                    continue
-                before = previous_place(cells, c0, lengths, i, t, reverse, batch * line, line)
-                row_lstm_cell_grad(
-                    (
-                        g, g + line, g + 2 * line, g + 3 * line, cells + place, before, g_outputs + place,
-                        g_h + i * line, g_c + i * line, d, d + line, d + 2 * line, d + 3 * line, g_c + i * line, hidden,
-                    ),
-                    (), like,
-                )  # fmt: skip
-            multiply_packed(
-                g_projected + (now + start) * wide, wide, end - start, weight, hidden, 4 * hidden, fresh, line,
-                zero(like), mine,
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    fresh = mine + PRODUCT_BYTES
+    for s in range(steps):
+        t = s if reverse else steps - 1 - s
+        now = t * batch
+        for i in range(start, end):
+            g, d, place = gates + (now + i) * wide, g_projected + (now + i) * wide, (now + i) * line
+            if not valid(lengths, i, t):
+                row_clear((d, 4 * hidden), (), like)
+                continue
+            before = previous_place(cells, c0, lengths, i, t, reverse, batch * line, line)
+            row_lstm_cell_grad(
+                (
+                    g, g + line, g + 2 * line, g + 3 * line, cells + place, before, g_outputs + place,
+                    g_h + i * line, g_c + i * line, d, d + line, d + 2 * line, d + 3 * line, g_c + i * line, hidden,
+                ),
+                (), like,
             )  # fmt: skip
-            take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+        multiply_packed(
+            g_projected + (now + start) * wide, wide, end - start, weight, hidden, 4 * hidden, fresh, line,
+            zero(like), mine,
+        )  # fmt: skip
+        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numba import prange
-
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -48,58 +46,58 @@ row_relu_cell_grad = row(3, 1, 0, _relu_cell_grad, unroll=2)
 
 
 @parallel_kernel
-def rnn_forward(outputs, h, weight, lengths, steps, batch, hidden, relu, reverse, like, work, work_bytes, threads):
+def rnn_forward(
+    outputs, h, weight, lengths, steps, batch, hidden, relu, reverse, like, work, work_bytes, thread, threads
+):
     """``outputs`` holds the input's part of the pre-activations, and then the outputs."""
     size = itemsize(like)
     line = hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        for s in range(steps):
-            t = steps - 1 - s if reverse else s
-            now = outputs + t * batch * line
-            multiply_packed(
-                h + start * line, line, end - start, weight, hidden, hidden, now + start * line, line, one(like), mine
-            )
-            for i in range(start, end):
-                place = now + i * line
-                if not valid(lengths, i, t):
-                    row_clear((place, hidden), (), like)
-                elif relu:
-                    row_relu_cell((place, place, h + i * line, hidden), (), like)
-                else:
-                    row_tanh_cell((place, place, h + i * line, hidden), (), like)
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    for s in range(steps):
+        t = steps - 1 - s if reverse else s
+        now = outputs + t * batch * line
+        multiply_packed(
+            h + start * line, line, end - start, weight, hidden, hidden, now + start * line, line, one(like), mine
+        )
+        for i in range(start, end):
+            place = now + i * line
+            if not valid(lengths, i, t):
+                row_clear((place, hidden), (), like)
+            elif relu:
+                row_relu_cell((place, place, h + i * line, hidden), (), like)
+            else:
+                row_tanh_cell((place, place, h + i * line, hidden), (), like)
 
 
 @parallel_kernel
 def rnn_backward(
     g_projected, g_h, g_outputs, outputs, weight, lengths, steps, batch, hidden, relu, reverse, like, work, work_bytes,
-    threads,
+    thread, threads,
 ):  # fmt: skip
     """Writes g_projected (T, N, H) and turns g_h, that of h_n, into that of h0."""
     size = itemsize(like)
     line = hidden * size
-    for thread in prange(threads):
-        start, end = thread * batch // threads, (thread + 1) * batch // threads
-        mine = work + thread * work_bytes
-        fresh = mine + PRODUCT_BYTES
-        for s in range(steps):
-            t = s if reverse else steps - 1 - s
-            now = t * batch * line
-            for i in range(start, end):
-                place = now + i * line
-                if not valid(lengths, i, t):
-                    row_clear((g_projected + place, hidden), (), like)
-                elif relu:
-                    row_relu_cell_grad(
-                        (outputs + place, g_outputs + place, g_h + i * line, g_projected + place, hidden), (), like
-                    )
-                else:
-                    row_tanh_cell_grad(
-                        (outputs + place, g_outputs + place, g_h + i * line, g_projected + place, hidden), (), like
-                    )
-            multiply_packed(
-                g_projected + now + start * line, line, end - start, weight, hidden, hidden, fresh, line, zero(like),
-                mine,
-            )  # fmt: skip
-            take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+    start, end = thread * batch // threads, (thread + 1) * batch // threads
+    mine = work + thread * work_bytes
+    fresh = mine + PRODUCT_BYTES
+    for s in range(steps):
+        t = s if reverse else steps - 1 - s
+        now = t * batch * line
+        for i in range(start, end):
+            place = now + i * line
+            if not valid(lengths, i, t):
+                row_clear((g_projected + place, hidden), (), like)
+            elif relu:
+                row_relu_cell_grad(
+                    (outputs + place, g_outputs + place, g_h + i * line, g_projected + place, hidden), (), like
+                )
+            else:
+                row_tanh_cell_grad(
+                    (outputs + place, g_outputs + place, g_h + i * line, g_projected + place, hidden), (), like
+                )
+        multiply_packed(
+            g_projected + now + start * line, line, end - start, weight, hidden, hidden, fresh, line, zero(like),
+            mine,
+        )  # fmt: skip
+        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)

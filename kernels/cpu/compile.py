@@ -72,14 +72,18 @@ class ParallelKernel:
 
     def __init__(self, function: Callable[..., Any]):
         self.share = _compiled(function, parallel=False)
-        self.plans: dict[tuple[type, ...], tuple[Callable[..., None], int]] = {}
+        self.plans: dict[type, tuple[Callable[..., None], int]] = {}
+        self.telling: int | None = None  # the place of a scalar of the dtype, on which alone other kinds depend
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
-        kinds = tuple(map(type, arguments))
-        plan = self.plans.get(kinds)
+        if self.telling is None:
+            scalars = (i for i, argument in enumerate(arguments) if isinstance(argument, np.floating))
+            self.telling = next(scalars, 0)
+        kind = type(arguments[self.telling])
+        plan = self.plans.get(kind)
         if plan is None:
-            plan = self.plans[kinds] = entries.plan(self.share, arguments)
+            plan = self.plans[kind] = entries.plan(self.share, arguments)
         write, entry = plan
         buffer, block = _block()
         write(buffer, 0, *arguments)

@@ -16,6 +16,7 @@ from tinygrad_notes.modes import RECORD, mode
 from tinygrad_notes.registry import REGISTRY
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.register_profile("sample", deadline=None, max_examples=5, derandomize=True)
 hypothesis.settings.register_profile("intense", deadline=None, max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -17,8 +17,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.dropout import signed
 from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -283,7 +284,7 @@ def fits(q: Array, k: Array, v: Array, mask: Array | None) -> bool:
     """Whether the kernels take these operands: one floating dtype, nothing empty."""
     dtype = q.dtype
     return (
-        dtype.char in "fd"
+        dtype in LIKE
         and k.dtype == v.dtype == dtype
         and (mask is None or mask.dtype == bool or mask.dtype == dtype)
         and q.size > 0
@@ -302,14 +303,15 @@ def describe_mask(mask: Array | None) -> tuple[int, tuple[int, ...], int]:
 
 def describe_dropout(dropout_p: float, seed: int, dtype: Any) -> tuple[bool, int, int, Any]:
     """Whether anything is dropped, the seed as a signed word, the least hash that is kept, 1 / (1 - p)."""
-    word = (seed + 2**63) % 2**64 - 2**63
-    return dropout_p > 0, word, math.ceil(dropout_p * 2**24), dtype(1 / (1 - dropout_p) if dropout_p < 1 else 0.0)
+    factor = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
+    return dropout_p > 0, signed(seed), math.ceil(dropout_p * 2**24), dtype(factor)
 
 
 def attention(
     q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float, dropout_p: float, seed: int
 ) -> tuple[Array, Array]:
     """out = dropout(softmax(scale q kᵀ + mask)) v, (B, H, L, Ev), and the logarithm of each row's sum (B, H, L)."""
+    mask = None if mask is None else np.asarray(mask)  # a NumPy scalar has no address
     if not fits(q, k, v, mask):
         return reference.attention(q, k, v, mask, causal, scale, dropout_p, seed)
     sizes = (*q.shape[:2], k.shape[1], q.shape[2], *k.shape[2:], v.shape[3])

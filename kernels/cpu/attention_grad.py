@@ -259,6 +259,7 @@ def attention_grad(
     mask_grad: bool,
 ) -> tuple[Array, Array, Array, Array | None]:
     """Gradients of attention for g, the gradient of out: dq, dk, dv, and dmask or None."""
+    mask = None if mask is None else np.asarray(mask)  # a NumPy scalar has no address
     wants_mask = mask_grad and mask is not None
     if wants_mask or not fits(q, k, v, mask) or not g.dtype == out.dtype == logsumexp.dtype == q.dtype:
         return reference.attention_grad(g, q, k, v, out, logsumexp, mask, causal, scale, dropout_p, seed, mask_grad)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
@@ -117,7 +117,7 @@ def avg_pool(
     x: Array, kernel_size: Size, stride: Size, padding: Size, ceil_mode: bool, count_include_pad: bool
 ) -> Array:
     """Mean of each window of x (N, C, *size): (N, C, *counts)."""
-    if x.dtype.char not in "fd":
+    if x.dtype not in LIKE:
         return reference.avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
     undilated = (1,) * len(kernel_size)
     boxes, counts = sliding_boxes(
@@ -136,7 +136,7 @@ def avg_pool_grad(
     count_include_pad: bool,
 ) -> Array:
     """Gradient of avg_pool's x, (N, C, *input_size), from g (N, C, *counts)."""
-    if g.dtype.char not in "fd":
+    if g.dtype not in LIKE:
         return reference.avg_pool_grad(g, input_size, kernel_size, stride, padding, ceil_mode, count_include_pad)
     undilated = (1,) * len(kernel_size)
     boxes, _ = sliding_boxes(
@@ -147,7 +147,7 @@ def avg_pool_grad(
 
 def adaptive_avg_pool(x: Array, output_size: Size) -> Array:
     """Means of x (N, C, *size) over output_size windows that cover it: (N, C, *output_size)."""
-    if x.dtype.char not in "fd" or not x.size:
+    if x.dtype not in LIKE or not x.size:
         return reference.adaptive_avg_pool(x, output_size)
     if math.prod(output_size) > 1:
         return _means(x, covering_boxes(x.shape[2:], output_size), output_size)
@@ -161,7 +161,7 @@ def adaptive_avg_pool(x: Array, output_size: Size) -> Array:
 
 def adaptive_avg_pool_grad(g: Array, input_size: Size) -> Array:
     """Gradient of adaptive_avg_pool's x (N, C, *input_size)."""
-    if g.dtype.char not in "fd" or not g.size:
+    if g.dtype not in LIKE or not g.size:
         return reference.adaptive_avg_pool_grad(g, input_size)
     if g.size == g.shape[0] * g.shape[1]:  # whole planes, each as one row
         row = (math.prod(input_size),)

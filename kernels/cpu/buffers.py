@@ -1,4 +1,4 @@
-"""Scratch memory: aligned to 64 bytes, a cache line and the widest register, and used again by the next call."""
+"""Where arrays lie, which dtypes kernels take, and scratch memory, which the next call uses again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import threading
 
 import numpy as np
 
-ALIGNMENT = 64
+ALIGNMENT = 64  # bytes of a cache line and of the widest register
+# The dtypes that have kernels, in the machine's byte order, and a scalar of each.
+LIKE = {np.dtype(np.float32): np.float32(0), np.dtype(np.float64): np.float64(0)}
 _mine = threading.local()  # two Python threads may be inside kernels at once
 
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.memory import clear_bytes, get_int64, put_int64, rounded
@@ -148,7 +148,7 @@ def ctc_loss(
     log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int
 ) -> tuple[Array, Array]:
     """-log of the summed probability of all alignments: losses (N,), and log_alpha (T, N, 2S + 1) for backward."""
-    if log_probs.dtype.char not in "fd":
+    if log_probs.dtype not in LIKE:
         return reference.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank)
     log_probs = np.ascontiguousarray(log_probs)
     static = [np.ascontiguousarray(x, np.int64) for x in (targets, input_lengths, target_lengths)]
@@ -173,7 +173,7 @@ def ctc_loss_grad(
     log_alpha: Array,
 ) -> Array:
     """Gradient of ctc_loss for g (N,), the gradient of the losses: dlog_probs (T, N, C)."""
-    if log_probs.dtype.char not in "fd":
+    if log_probs.dtype not in LIKE:
         return reference.ctc_loss_grad(g, log_probs, targets, input_lengths, target_lengths, blank, log_alpha)
     dtype = log_probs.dtype
     log_probs, g, log_alpha = (np.ascontiguousarray(x, dtype) for x in (log_probs, g, log_alpha))

@@ -17,9 +17,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
-from tinygrad_notes.kernels.cpu.elementwise import LIKE, share
+from tinygrad_notes.kernels.cpu.elementwise import share
 from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
@@ -130,7 +130,7 @@ def draw_mask(y, count, seed, threshold, thread, threads):
 def dropout_mask(x: Array, p: float, seed: int) -> Array:
     """Which elements of x are kept, a bool array of its shape: each with probability 1 - p."""
     y = np.empty(x.shape, np.bool_)
-    draw_mask(address(y), y.size, _signed(seed), math.ceil(p * 2**24), threads_for(y.size, PER_THREAD))
+    draw_mask(address(y), y.size, signed(seed), math.ceil(p * 2**24), threads_for(y.size, PER_THREAD))
     return y
 
 
@@ -142,10 +142,10 @@ def dropout(x: Array, p: float, seed: int) -> Array:
     if not x.ndim or not x.flags.c_contiguous:  # the elements are counted in C order; a NumPy scalar has no address
         x = np.ascontiguousarray(x)
     threads = threads_for(y.size, PER_THREAD)
-    drop(address(x), address(y), y.size, _signed(seed), math.ceil(p * 2**24), y.dtype.type(1 - p), threads)
+    drop(address(x), address(y), y.size, signed(seed), math.ceil(p * 2**24), y.dtype.type(1 - p), threads)
     return y
 
 
-def _signed(seed: int) -> int:
+def signed(seed: int) -> int:
     """The integer of 64 bits, with a sign, that is ``seed`` mod 2^64."""
     return (int(seed) + 2**63) % 2**64 - 2**63

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -19,7 +19,6 @@ from tinygrad_notes.kernels.cpu.isa.vector import Lanes, itemsize
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
-LIKE = {np.dtype(np.float32): np.float32(0), np.dtype(np.float64): np.float64(0)}  # dtypes that have kernels
 SMALL = {"f": 400, "d": 3000}  # elements up to which NumPy's exp and tanh are as fast
 PER_THREAD = 1 << 15  # elements that repay waking a thread
 PIECE = 64  # a share is a multiple of it, so that no two threads write to one cache line

@@ -109,5 +109,5 @@ def group_norm_grad(
         address(sums), images * num_groups, num_groups, channels // num_groups, n, dtype.type(0),
         threads_for(x.size, PER_THREAD),
     )  # fmt: skip
-    dbias, dweight = sums.sum(axis=0).T.astype(dtype)
+    dbias, dweight = sums.sum(axis=0).T.astype(dtype, order="C")
     return dx, dweight, dbias

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.memory import clear_bytes, copy_bytes, get_int64, put_int64, rounded
@@ -23,6 +23,7 @@ Array = np.ndarray
 SMALL = 4096  # elements below which NumPy is as fast
 PER_THREAD = 16384  # elements that repay waking a thread
 COLUMNS = 512  # of a row that are added up at a time, in the first cache
+WHOLE = "bhilqBHI"  # dtypes of indices whose numbers an int64 holds
 NARROW = 8  # columns below which elements are added where they belong, without sorting
 
 
@@ -141,7 +142,8 @@ def embedding(weight: Array, indices: Array) -> Array:
     """The rows of weight (V, D) at ``indices``, any integers of any shape: (*indices.shape, D)."""
     rows, columns = weight.shape
     count, size = indices.size, weight.itemsize
-    if count * columns < SMALL or weight.strides[1] != size or indices.dtype.char in "LQ":
+    copied = weight.strides[1] == size and not weight.dtype.hasobject  # whether bytes of rows are all there is to it
+    if count * columns < SMALL or not copied or indices.dtype.char not in WHOLE:
         return reference.embedding(weight, indices)
     places = np.ascontiguousarray(indices, np.int64)
     if not rows_inside(address(places), count, rows):
@@ -156,7 +158,7 @@ def embedding(weight: Array, indices: Array) -> Array:
 
 def embedding_grad(g: Array, indices: Array, num_embeddings: int) -> Array:
     """Gradient of embedding's weight (num_embeddings, D): each row of g (*indices.shape, D) added at its index."""
-    if g.size < SMALL or g.dtype.char not in "fd" or indices.dtype.char in "LQ":
+    if g.size < SMALL or g.dtype not in LIKE or indices.dtype.char not in WHOLE:
         return reference.embedding_grad(g, indices, num_embeddings)
     places = np.ascontiguousarray(indices, np.int64)
     if not rows_inside(address(places), places.size, num_embeddings):
@@ -166,7 +168,7 @@ def embedding_grad(g: Array, indices: Array, num_embeddings: int) -> Array:
 
 def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
     """Zeros of ``shape`` with ``values`` added at ``index``, what stands between the brackets in ``x[index]``."""
-    if values.size < SMALL or values.dtype.char not in "fd":
+    if values.size < SMALL or values.dtype not in LIKE:
         return reference.scatter_add(values, index, shape)
     parts = index if isinstance(index, tuple) else (index,)
     arrays = [part for part in parts if isinstance(part, np.ndarray)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
@@ -164,7 +164,7 @@ def normalize_grad(
 def fits(x: Array, *others: Array | None) -> bool:
     """Whether the kernels take these operands, of one dtype."""
     dtype = x.dtype
-    return dtype.char in "fd" and x.size > 0 and all(other is None or other.dtype == dtype for other in others)
+    return dtype in LIKE and x.size > 0 and all(other is None or other.dtype == dtype for other in others)
 
 
 def layer_norm(

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
@@ -261,7 +261,7 @@ def cross_entropy_probabilities_grad(
 
 def _fits(logits: Array, *others: Array | None) -> bool:
     dtype = logits.dtype
-    return dtype.char in "fd" and logits.size > 0 and all(x is None or x.dtype == dtype for x in others)
+    return dtype in LIKE and logits.size > 0 and all(x is None or x.dtype == dtype for x in others)
 
 
 def _weight(weight: Array | None, logits: Array) -> Array:

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
@@ -185,7 +185,7 @@ def max_pool(
     x: Array, kernel_size: Size, stride: Size, padding: Size, dilation: Size, ceil_mode: bool
 ) -> tuple[Array, Array]:
     """Largest element of each window of x (N, C, *size), and where it stands in ``size``: both (N, C, *counts)."""
-    if x.dtype.char not in "fd":
+    if x.dtype not in LIKE:
         return reference.max_pool(x, kernel_size, stride, padding, dilation, ceil_mode)
     if stride[-1] > MOST_LISTS:
         return _largest_in_boxes(
@@ -207,7 +207,7 @@ def max_pool(
 
 def adaptive_max_pool(x: Array, output_size: Size) -> tuple[Array, Array]:
     """Largest element of each of output_size windows that cover x (N, C, *size), and where it stands in ``size``."""
-    if x.dtype.char not in "fd" or not x.size:
+    if x.dtype not in LIKE or not x.size:
         return reference.adaptive_max_pool(x, output_size)
     if not any(n % count for n, count in zip(x.shape[2:], output_size)) and x.shape[-1] <= MOST_LISTS * output_size[-1]:
         steps = tuple(n // count for n, count in zip(x.shape[2:], output_size))  # windows that slide by their size
@@ -218,7 +218,7 @@ def adaptive_max_pool(x: Array, output_size: Size) -> tuple[Array, Array]:
 
 def max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
     """Gradient of max_pool's x (N, C, *input_size): each g (N, C, *counts) is added where its maximum stood."""
-    if g.dtype.char not in "fd":
+    if g.dtype not in LIKE:
         return reference.max_pool_grad(g, indices, input_size)
     g, indices = np.ascontiguousarray(g), np.ascontiguousarray(indices, np.int32)
     gradient = np.empty((*g.shape[:2], *input_size), g.dtype)
@@ -232,7 +232,7 @@ def max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
 
 def max_pool_gather(x: Array, indices: Array) -> Array:
     """The elements of x (N, C, *size) at ``indices`` (N, C, *counts), which count the elements of ``size``."""
-    if x.dtype.char not in "fd":
+    if x.dtype not in LIKE:
         return reference.max_pool_gather(x, indices)
     x, indices = np.ascontiguousarray(x), np.ascontiguousarray(indices, np.int32)
     y = np.empty(indices.shape, x.dtype)

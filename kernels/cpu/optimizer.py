@@ -17,9 +17,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.elementwise import LIKE, share
+from tinygrad_notes.kernels.cpu.elementwise import share
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, get_integer, itemsize
 from tinygrad_notes.kernels.cpu.threads import threads_for

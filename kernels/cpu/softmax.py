@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
-from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
@@ -180,7 +180,7 @@ def log_softmax_grad(g: Array, y: Array, axis: int) -> Array:
 
 def _fits(g: Array, y: Array, axis: int) -> bool:
     dtype = y.dtype
-    return dtype.char in "fd" and g.dtype == dtype and y.size > 0 and -y.ndim <= axis < y.ndim and g.shape == y.shape
+    return dtype in LIKE and g.dtype == dtype and y.size > 0 and -y.ndim <= axis < y.ndim and g.shape == y.shape
 
 
 def _forward(x: Array, axis: int, logarithm: bool) -> Array:

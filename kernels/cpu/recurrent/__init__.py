@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu.buffers import address, aligned, scratch
+from tinygrad_notes.kernels.cpu.buffers import LIKE, address, aligned, scratch
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.tile import VECTORS
 from tinygrad_notes.kernels.cpu.products import linear, matmul
@@ -28,7 +28,7 @@ def _fits(*arrays: Array | None) -> bool:
     """Whether the kernels take these arrays: of one dtype, float32 or float64, and none of them empty."""
     first = arrays[0]
     assert first is not None
-    return first.dtype.char in "fd" and all(x is None or (x.dtype == first.dtype and x.size) for x in arrays)
+    return first.dtype in LIKE and all(x is None or (x.dtype == first.dtype and x.size) for x in arrays)
 
 
 def _rows(x: Array) -> Array:
@@ -115,7 +115,7 @@ def rnn_scan(
     work, size, threads = _work(x, hidden, hidden, 0)
     simple.rnn_forward(
         address(outputs), address(h), address(weight), address(valid), steps, batch, hidden, nonlinearity == "relu",
-        reverse, x.dtype.type(0), work, size, threads,
+        bool(reverse), x.dtype.type(0), work, size, threads,
     )  # fmt: skip
     return outputs, h
 
@@ -144,7 +144,7 @@ def rnn_scan_grad(
     work, size, threads = _work(x, hidden, hidden, 1)
     simple.rnn_backward(
         address(g_projected), address(g_h), address(g_outputs), address(outputs), address(weight), address(valid),
-        steps, batch, hidden, nonlinearity == "relu", reverse, x.dtype.type(0), work, size, threads,
+        steps, batch, hidden, nonlinearity == "relu", bool(reverse), x.dtype.type(0), work, size, threads,
     )  # fmt: skip
     dx, dweight_ih = _input_grads(g_projected, x, weight_ih, lengths)
     dweight_hh = _state_weight_grad(g_projected, outputs, h0, lengths, reverse)
@@ -173,7 +173,7 @@ def lstm_scan(
     work, size, threads = _work(x, hidden, 4 * hidden, 0)
     lstm.lstm_forward(
         address(gates), address(h), address(c), address(outputs), address(cells), address(weight), address(valid),
-        steps, batch, hidden, reverse, x.dtype.type(0), work, size, threads,
+        steps, batch, hidden, bool(reverse), x.dtype.type(0), work, size, threads,
     )  # fmt: skip
     return outputs, h, c, gates, cells
 
@@ -205,7 +205,7 @@ def lstm_scan_grad(
     work, size, threads = _work(x, hidden, 4 * hidden, 1)
     lstm.lstm_backward(
         address(g_projected), address(g_h), address(g_c), address(g_outputs), address(gates), address(cells),
-        address(c0), address(weight), address(valid), steps, batch, hidden, reverse, x.dtype.type(0), work, size,
+        address(c0), address(weight), address(valid), steps, batch, hidden, bool(reverse), x.dtype.type(0), work, size,
         threads,
     )  # fmt: skip
     dx, dweight_ih = _input_grads(g_projected, x, weight_ih, lengths)
@@ -241,8 +241,8 @@ def gru_scan(
     work, size, threads = _work(x, hidden, 3 * hidden, 0)
     gru.gru_forward(
         address(projected), address(gates), address(h), address(outputs), address(weight_rz), address(weight_n),
-        address(bias_n), address(valid), steps, batch, hidden, reset_after, reverse, x.dtype.type(0), work, size,
-        threads,
+        address(bias_n), address(valid), steps, batch, hidden, bool(reset_after),
+        bool(reverse), x.dtype.type(0), work, size, threads,
     )  # fmt: skip
     return outputs, h, gates
 
@@ -276,8 +276,8 @@ def gru_scan_grad(
     work, size, threads = _work(x, hidden, 3 * hidden, 2)
     gru.gru_backward(
         address(g_projected), address(g_hidden), address(g_h), address(g_outputs), address(gates), address(outputs),
-        address(h0), address(weight), address(weight_n), address(valid), steps, batch, hidden, reset_after, reverse,
-        x.dtype.type(0), work, size, threads,
+        address(h0), address(weight), address(weight_n), address(valid), steps, batch, hidden, bool(reset_after),
+        bool(reverse), x.dtype.type(0), work, size, threads,
     )  # fmt: skip
     dx, dweight_ih = _input_grads(g_projected, x, weight_ih, lengths)
     if reset_after:

@@ -28,7 +28,7 @@ def conv(
     In two dimensions y[n, o, y, x] = b[o] + Σ_{c,i,j} w[o, c, i, j] · padded x[n, group(o)·C/groups + c, y·s + i·d,
     x·s + j·d], of shape (N, O, *counts); the others likewise.
     """
-    if x.dtype != weight.dtype or x.dtype.char not in "fd":
+    if not _fits(x, weight, bias):
         return reference.conv(x, weight, bias, stride, padding, dilation, groups)
     if x.ndim == 3:
         y = conv(x[:, :, None], weight[:, :, None], bias, (1, *stride), (0, *padding), (1, *dilation), groups)
@@ -47,7 +47,7 @@ def conv_transpose(
 
     x at place y times w at offset i is added at y·s + i·d - p along each axis: the gradient of ``conv``'s input.
     """
-    if x.dtype != weight.dtype or x.dtype.char not in "fd":
+    if not _fits(x, weight, bias):
         return reference.conv_transpose(x, weight, bias, stride, padding, dilation, groups, output_size)
     if x.ndim == 3:
         y = conv_transpose(
@@ -63,26 +63,28 @@ def conv_transpose(
     return _run(plan, x, weight, bias)
 
 
+def _fits(x: Array, weight: Array, bias: Array | None) -> bool:
+    """Whether the kernels take these operands: of one dtype, float32 or float64."""
+    dtype = x.dtype
+    return dtype.char in "fd" and dtype.isnative and weight.dtype == dtype and (bias is None or bias.dtype == dtype)
+
+
 def _run(plan: Plan, x: Array, weight: Array, bias: Array | None) -> Array:
     y = np.empty(plan.shape, x.dtype)
     if not y.size:
         return y
     x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
     bias = None if bias is None else np.ascontiguousarray(bias)
-    layout, size, like = plan.layout, x.itemsize, x.dtype.type(0)
+    size, like, table = x.itemsize, x.dtype.type(0), address(plan.table)
     threads = threads_for(plan.work, PER_THREAD)
-    work = scratch("convolution", threads * layout.scratch * size)
+    work = scratch("convolution", threads * plan.scratch * size)
     weights = address(weight), 0 if bias is None else address(bias)
     if plan.direct:
-        filter_all(
-            address(x), *weights, address(y), plan.phases, plan.taps, plan.weight_taps, layout, work, like, threads
-        )
+        filter_all(address(x), *weights, address(y), table, work, like, threads)
     else:
-        packed = scratch("convolution weight", layout.groups * layout.packed * size)
-        pack_weights(*weights, plan.phases, plan.weight_taps, layout, packed, like, threads)
-        convolve_all(
-            address(x), int(bias is not None), address(y), plan.phases, plan.taps, layout, packed, work, like, threads
-        )
+        packed = scratch("convolution weight", plan.packed * size)
+        pack_weights(*weights, table, packed, like, threads)
+        convolve_all(address(x), packed, address(y), table, work, like, threads)
     return y
 
 

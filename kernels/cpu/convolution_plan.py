@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_notes.kernels.cpu.implicit import Layout
+from tinygrad_notes.kernels.cpu.implicit import PHASE_BYTES, PHASE_TABLE, RUNS_BYTES, Layout, Phase
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS
 
@@ -22,10 +22,11 @@ Size = tuple[int, ...]
 FEW_OUTPUTS = 3  # of a group, for which the tile of a product would stay empty
 MOST_DEPTH = 512  # taps of a panel of windows, which should stay in the first cache
 COPY_BYTES = 256 * 1024  # of the copy that a job makes of its images, half of the second cache
+IN_PLACE = 0.6  # empty columns that cost as much as packing a panel, in tiles: for each tile of the weight's rows
 JOB_COLUMNS = 512  # a job of small images takes several, to fill its tiles
 
 
-class Phase(NamedTuple):
+class AxisPhase(NamedTuple):
     """Along one axis: the first output row, their number, and the taps (row of the kernel, row e of x)."""
 
     start: int
@@ -50,10 +51,9 @@ class Operands(NamedTuple):
 
 class Plan(NamedTuple):
     shape: Size
-    layout: Layout
-    phases: np.ndarray
-    taps: np.ndarray
-    weight_taps: np.ndarray
+    table: np.ndarray  # a Layout, its Phases and their taps, which the kernels read
+    packed: int  # elements of the packed weight
+    scratch: int  # of one thread
     work: int  # multiplications
     direct: bool
 
@@ -71,7 +71,7 @@ def plan_conv(
     if (high, wide, *stride, *padding) == (1, 1, 1, 1, 0, 0):
         x, counts = (x[0], x[1], 1, x[2] * x[3]), [1, counts[0] * counts[1]]
     axes = [
-        [Phase(0, count, [(i, i * d - p) for i in range(k)])]
+        [AxisPhase(0, count, [(i, i * d - p) for i in range(k)])]
         for count, d, p, k in zip(counts, dilation, padding, weight[2:])
     ]
     area, each = high * wide, outputs // groups
@@ -89,7 +89,7 @@ def plan_transpose(
     axes = []
     for n, k, s, p, d in zip(output_size, (high, wide), stride, padding, dilation):
         taps = [[(i, (r + p - i * d) // s) for i in range(k) if (r + p - i * d) % s == 0] for r in range(s)]
-        axes.append([Phase(r, -(-(n - r) // s), taps[r]) for r in range(min(s, n))])
+        axes.append([AxisPhase(r, -(-(n - r) // s), taps[r]) for r in range(min(s, n))])
     area = high * wide
     shape = (x[0], outputs * groups, *output_size)
     per_group = x[1] // groups * outputs * area
@@ -97,7 +97,9 @@ def plan_transpose(
     return _plan(operands, axes, (1, 1), stride, output_size)
 
 
-def _plan(operands: Operands, axes: list[list[Phase]], step: Size, spread: Size, out_size: list[int] | Size) -> Plan:
+def _plan(
+    operands: Operands, axes: list[list[AxisPhase]], step: Size, spread: Size, out_size: list[int] | Size
+) -> Plan:
     images, channels, height, width = operands.x[0], operands.x[1] // operands.groups, *operands.x[2:]
     groups, outputs, itemsize = operands.groups, operands.outputs, operands.itemsize
     direct = outputs <= FEW_OUTPUTS
@@ -111,8 +113,13 @@ def _plan(operands: Operands, axes: list[list[Phase]], step: Size, spread: Size,
     block_images, block_rows = _job(operands, counts, step[0], reach[0], channels * line * itemsize, direct)
     plane = ((block_rows - 1) * step[0] + reach[0]) * line if copied else height * width
 
-    phases, taps, weight_taps = [], [], []
-    padded, packed, taken = -(-outputs // ROWS) * ROWS, 0, 0
+    depths = [len(row.taps) * len(column.taps) * channels for row, column in product(*axes)]
+    depth = max(depths, default=0)
+    depth_block = max(1, depth if direct else -(-depth // max(1, -(-depth // MOST_DEPTH))))
+    tile_width, row_panels = VECTORS * MACHINE.lanes(itemsize), -(-outputs // ROWS)
+    phases, taps, place = [], [tile_width * np.arange(depth_block)], PHASE_TABLE + PHASE_BYTES * len(depths)
+    place += 8 * depth_block
+    packed = 0
     channel = np.arange(channels, dtype=np.int64)[:, None]
     for row, column in product(*axes):
         pairs = sorted(product(row.taps, column.taps), key=lambda pair: (pair[0][1], pair[1][1]))
@@ -122,28 +129,36 @@ def _plan(operands: Operands, axes: list[list[Phase]], step: Size, spread: Size,
             columns = [e % step[1] * pitch + e // step[1] for e in columns]
         within = np.array([e * line + u for e, u in zip(rows, columns)], np.int64)
         in_kernel = np.array([i * operands.kernel_width + j for (i, _), (j, _) in pairs], np.int64)
-        taps.append((channel * plane + within).reshape(-1))
-        weight_taps.append((channel * operands.weight_channel + in_kernel).reshape(-1))
-        phases.append((row.start, column.start, row.length, column.length, taps[-1].size, taken, packed))
-        taken += taps[-1].size
-        packed += padded * (taps[-1].size + 1)
+        taps += [(channel * plane + within).ravel(), (channel * operands.weight_channel + in_kernel).ravel()]
+        depth = taps[-1].size
+        phases.append(
+            Phase(row.start, column.start, row.length, column.length, depth, place, place + 8 * depth, packed)
+        )
+        place += 16 * depth
+        packed += row_panels * ROWS * (depth + max(1, -(-depth // depth_block)))
 
-    depth = max((phase[4] for phase in phases), default=0) + 1
-    depth_block = depth if direct else -(-depth // -(-depth // MOST_DEPTH))
-    tile_width = VECTORS * MACHINE.lanes(itemsize)
-    scratch = (block_images * channels * plane if copied else 0) + (ROWS + depth_block + 4) * tile_width
-    scratch += depth_block + out_size[1] + tile_width if direct else 0
+    # tiles of one row, with empty columns, or packed panels without
+    spare = -counts[1] % tile_width / max(counts[1], 1)
+    in_place = spare * row_panels < IN_PLACE
+    scratch = block_images * channels * plane if copied else 0
+    if direct:  # a row of the output, the weights of one
+        scratch += out_size[1] + tile_width + depth_block
+    else:  # runs, a tile, a panel, and room for a row of one too far
+        scratch += 2 * RUNS_BYTES // itemsize + (ROWS + depth_block + 4) * tile_width
+    scratch = -(-scratch // 16) * 16
+    row_blocks = -(-counts[0] // block_rows)
     layout = Layout(
         images=images, groups=groups, channels=channels, outputs=outputs, height=height, width=width,
         first_row=first[0] if copied else 0, first_column=first[1] if copied else 0, row_step=step[0],
-        column_step=step[1], copied=int(copied), reach=reach[0], pitch=pitch, plane=plane, block_images=block_images,
-        block_rows=block_rows, rows=counts[0], out_height=out_size[0], out_width=out_size[1],
-        row_spread=spread[0], column_spread=spread[1], packed=packed, weight_group=operands.weight_group,
-        weight_row=operands.weight_row, depth_block=depth_block, scratch=-(-scratch // 16) * 16,
+        column_step=step[1], copied=copied, reach=reach[0], pitch=pitch, plane=plane, block_images=block_images,
+        block_rows=block_rows, row_blocks=row_blocks, jobs=-(-images // block_images) * row_blocks * groups,
+        rows=counts[0], out_height=out_size[0], out_width=out_size[1], row_spread=spread[0], column_spread=spread[1],
+        packed=packed, weight_group=operands.weight_group, weight_row=operands.weight_row, depth_block=depth_block,
+        scratch=scratch, in_place=in_place, phases=len(phases), panel_taps=PHASE_TABLE + PHASE_BYTES * len(phases),
     )  # fmt: skip
-    work = sum(phase[2] * phase[3] * phase[4] for phase in phases) * images * outputs * groups
-    table = np.array(phases, np.int64).reshape(-1, 7)
-    return Plan(operands.shape, layout, table, _joined(taps), _joined(weight_taps), work, direct)
+    work = sum(phase.rows * phase.columns * phase.depth for phase in phases) * images * outputs * groups
+    table = np.concatenate([np.array(part, np.int64).ravel() for part in (layout, phases, *taps)])
+    return Plan(operands.shape, table, groups * packed, scratch, work, direct)
 
 
 def _job(operands: Operands, counts: list[int], step: int, reach: int, line: int, direct: bool) -> tuple[int, int]:
@@ -161,7 +176,3 @@ def _job(operands: Operands, counts: list[int], step: int, reach: int, line: int
     while rows > 1 and rows * columns > 64 and images * -(-counts[0] // rows) * operands.groups < operands.threads:
         rows = -(-rows // 2)
     return block_images, max(rows, 1)
-
-
-def _joined(lists: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0, np.int64), *lists])

@@ -23,7 +23,7 @@ from tinygrad_notes.kernels.cpu.buffers import address
 BLOCK_BYTES = 1024
 INT64, VOID = ir.IntType(64), ir.VoidType()
 ENTRY = ir.FunctionType(VOID, [INT64, INT64])
-_libraries = []  # machine code of entries, which must not be freed
+_libraries: list[Any] = []  # machine code of entries, which must not be freed
 
 
 @intrinsic
@@ -78,7 +78,7 @@ def _slots(kind: Any) -> str:
     if isinstance(kind, types.Array):
         return "q" * (5 + 2 * kind.ndim)
     if isinstance(kind, types.BaseTuple):
-        return "".join(map(_slots, kind))
+        return "".join(_slots(item) for item in kind.types)
     return {types.int64: "q", types.float32: "f4x", types.float64: "d"}[kind]
 
 

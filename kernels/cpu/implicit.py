@@ -3,29 +3,30 @@
 Row p of the windows belongs to one tap (c, i, j) of the kernel, a column to one pixel of the output. In an image with
 room around it, a tap is a constant distance, so that a panel of windows, the few columns of a register tile, is packed
 by copying runs of neighbouring pixels, for each tap from another place. The panel stays in the first cache while all
-rows of the weight pass by, and is forgotten.
+rows of the weight pass by, and is forgotten. Where the weight has few rows, or a row of pixels fills its tiles, the
+tile reads the windows where they stand.
 
 Where pixels are ``row_step`` and ``column_step`` apart, the columns of the copy are dealt out by their remainder, so
 that neighbouring pixels of the output read neighbouring elements for any stride.
+
+Sizes and places are read from a table in memory: passed as arguments they would take seconds to compile.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.isa.runs import clear_bytes, copy_bytes
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_row, multiply_tile, tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
-
-FIRST, LENGTH, SOURCE, TARGET = range(4)  # columns of a table of runs
-ROW_PHASE, COLUMN_PHASE, PHASE_ROWS, PHASE_COLUMNS, DEPTH, TAPS, PACKED = range(7)  # columns of a table of phases
+from tinygrad_notes.kernels.cpu.isa.filter import filter_tile
+from tinygrad_notes.kernels.cpu.isa.runs import copy_bytes
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_row, tile_columns
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
+from tinygrad_notes.kernels.cpu.memory import get_int64, put_int64
+from tinygrad_notes.kernels.cpu.windows import copy_part
 
 
 class Layout(NamedTuple):
-    """Sizes, in elements, of one convolution; what it reads, copies and writes."""
+    """Sizes, in elements, of one convolution; what it reads, copies and writes. The start of its table, as int64."""
 
     images: int
     groups: int
@@ -43,6 +44,8 @@ class Layout(NamedTuple):
     plane: int  # of one channel of the copy
     block_images: int  # of one job
     block_rows: int
+    row_blocks: int  # of one image
+    jobs: int
     rows: int  # of the output, of the tallest phase
     out_height: int
     out_width: int
@@ -53,241 +56,233 @@ class Layout(NamedTuple):
     weight_row: int
     depth_block: int
     scratch: int  # of one thread
+    in_place: int  # windows are not packed
+    phases: int
+    panel_taps: int  # where the distances in a packed panel begin in the table, in bytes
 
 
-@kernel
-def pack_weight(weight, row_stride, taps, bias, outputs, depth, block, part, parts, target, like):
-    """Panels of ROWS rows, in blocks of ``block`` taps; behind the taps the bias, as a tap that always reads 1.
+class Phase(NamedTuple):
+    """What follows in the table, for each phase; then come the taps."""
 
-    ``taps`` is where each tap lies in a row, in elements. ``bias`` 0: none. Of ``parts`` threads each takes its panels.
+    row: int  # of the output, the first of this phase
+    column: int
+    rows: int
+    columns: int
+    depth: int  # taps
+    taps: int  # where they begin in the table, in bytes: for each its distance in x or its copy, in elements
+    weight_taps: int  # and here its distance in a row of the weight
+    packed: int  # where the packed weight of this phase begins
+
+
+# where the fields are, in bytes
+(
+    IMAGES, GROUPS, CHANNELS, OUTPUTS, HEIGHT, WIDTH, FIRST_ROW, FIRST_COLUMN, ROW_STEP, COLUMN_STEP, COPIED, REACH,
+    PITCH, PLANE, BLOCK_IMAGES, BLOCK_ROWS, ROW_BLOCKS, JOBS, OUTPUT_ROWS, OUT_HEIGHT, OUT_WIDTH, ROW_SPREAD,
+    COLUMN_SPREAD, PACKED, WEIGHT_GROUP, WEIGHT_ROW, DEPTH_BLOCK, SCRATCH, IN_PLACE, PHASES,
+    PANEL_TAPS,
+) = range(0, 8 * len(Layout._fields), 8)  # fmt: skip
+(PHASE_ROW, PHASE_COLUMN, PHASE_ROWS, PHASE_COLUMNS, DEPTH, TAPS, WEIGHT_TAPS, PHASE_PACKED) = range(
+    0, 8 * len(Phase._fields), 8
+)
+PHASE_TABLE, PHASE_BYTES = 8 * len(Layout._fields), 8 * len(Phase._fields)
+
+FIRST, LENGTH, PLACE, RUN_BYTES = 0, 8, 16, 24  # of a run: its first column, columns, its place in x or the output
+RUNS_BYTES = 32 * RUN_BYTES  # for as many runs as a panel has columns, at most
+
+
+@parallel_kernel
+def pack_weights(weight, bias, table, packed, like, thread, threads):
+    """The weights of all groups and phases in panels of ROWS rows, in blocks of taps, packed once for all threads.
+
+    The first taps of a phase have the bias before them, the others 0. Each thread packs its panels.
     """
     size = itemsize(like)
-    total = depth + (1 if bias else 0)
-    padded = (outputs + ROWS - 1) // ROWS * ROWS
-    for start in range(0, total, block):
-        stop = min(start + block, total)
-        for first in range(part * ROWS, padded, parts * ROWS):
-            panel = target + (start * padded + first * (stop - start)) * size
-            for i in range(ROWS):
-                line, row = panel + i * size, weight + (first + i) * row_stride * size
-                if first + i >= outputs:
-                    for p in range(stop - start):
-                        put(line + p * ROWS * size, zero(like))
-                    continue
-                for p in range(start, min(stop, depth)):
-                    put(line + (p - start) * ROWS * size, get(row + taps[p] * size, like))
-                if stop > depth:
-                    put(line + (depth - start) * ROWS * size, get(bias + (first + i) * size, like))
+    outputs, row_stride = get_int64(table + OUTPUTS), get_int64(table + WEIGHT_ROW) * size
+    block, padded = get_int64(table + DEPTH_BLOCK), (outputs + ROWS - 1) // ROWS * ROWS
+    phases_end = table + PHASE_TABLE + get_int64(table + PHASES) * PHASE_BYTES
+    for _group in range(get_int64(table + GROUPS)):
+        for phase in range(table + PHASE_TABLE, phases_end, PHASE_BYTES):
+            taps, depth = table + get_int64(phase + WEIGHT_TAPS), get_int64(phase + DEPTH)
+            to = packed + get_int64(phase + PHASE_PACKED) * size
+            for start in range(0, max(depth, 1), block):
+                long = min(block, depth - start)
+                for first in range(thread * ROWS, padded, threads * ROWS):
+                    line, tall = to + first * (long + 1) * size, min(ROWS, outputs - first)
+                    source, step, there = bias + first * size, size, tall if bias and start == 0 else 0
+                    for p in range(start, start + long + 1):
+                        for i in range(ROWS):
+                            put(line + i * size, get(source + i * step, like) if i < there else zero(like))
+                        line += ROWS * size
+                        source = weight + first * row_stride + get_int64(taps + 8 * p) * size
+                        step, there = row_stride, tall
+                to += padded * (long + 1) * size
+        weight += get_int64(table + WEIGHT_GROUP) * size
+        packed += get_int64(table + PACKED) * size
+        if bias:
+            bias += outputs * size
 
 
 @kernel
-def copy_rows(x, rows, first_row, layout, target, like):
-    """``rows`` rows of one channel from ``first_row`` on, zeros around it, columns dealt out by their remainder."""
-    size, width, step, pitch = itemsize(like), layout.width, layout.column_step, layout.pitch
-    line = target
-    for row in range(first_row, first_row + rows):
-        if row < 0 or row >= layout.height:
-            clear_bytes(line, step * pitch * size)
-            line += step * pitch * size
-            continue
-        source = x + row * width * size
-        for column in range(layout.first_column, layout.first_column + step):
-            # elements u of this line are columns column + u step: first those left of x, then x, then the rest
-            left = min(max((-column + step - 1) // step, 0), pitch)
-            right = max(min((width - column + step - 1) // step, pitch), left)
-            clear_bytes(line, left * size)
-            if step == 1:
-                copy_bytes(line + left * size, source + (column + left) * size, (right - left) * size)
-            else:
-                for u in range(left, right):
-                    put(line + u * size, get(source + (column + u * step) * size, like))
-            clear_bytes(line + right * size, (pitch - right) * size)
-            line += pitch * size
-
-
-@kernel
-def find_runs(runs, first, count, image, row, rows, phase, layout, image_size, line):
-    """Cut ``count`` columns of the windows from ``first`` on into runs that lie in one row of the output.
+def find_runs(runs, targets, first, count, image, row, rows, phase, table, line, image_size):
+    """Cut ``count`` columns of the windows from ``first`` on into runs in one row of x, and into runs of the output.
 
     Columns count the images of a job, their rows, their columns. ``line`` is from one row of the copy to the next.
+    Rows that follow each other in the output are one run there. The ends of the tables.
     """
-    width = phase[PHASE_COLUMNS]
-    done, found = 0, 0
-    where = first // width
-    column = first - where * width
-    n = where // rows
-    y = where - n * rows
+    width, spread = get_int64(phase + PHASE_COLUMNS), get_int64(table + COLUMN_SPREAD)
+    out_width = get_int64(table + OUT_WIDTH)
+    out_image = get_int64(table + GROUPS) * get_int64(table + OUTPUTS) * get_int64(table + OUT_HEIGHT) * out_width
+    row = (row * get_int64(table + ROW_SPREAD) + get_int64(phase + PHASE_ROW)) * out_width
+    row += get_int64(phase + PHASE_COLUMN)
+    done, follows = 0, -1
+    y = first // width
+    column = first - y * width
+    n = y // rows
+    y -= n * rows
     while done < count:
         length = min(count - done, width - column)
-        runs[found, FIRST], runs[found, LENGTH] = done, length
-        runs[found, SOURCE] = n * image_size + y * layout.row_step * line + column
-        runs[found, TARGET] = (
-            (image + n) * layout.groups * layout.outputs * layout.out_height * layout.out_width
-            + ((row + y) * layout.row_spread + phase[ROW_PHASE]) * layout.out_width
-            + column * layout.column_spread
-            + phase[COLUMN_PHASE]
-        )
-        done, found, column, y = done + length, found + 1, 0, y + 1
+        put_int64(runs + FIRST, done)
+        put_int64(runs + LENGTH, length)
+        put_int64(runs + PLACE, n * image_size + y * line + column)
+        place = (image + n) * out_image + row + y * get_int64(table + ROW_SPREAD) * out_width + column * spread
+        if place == follows:
+            put_int64(targets - RUN_BYTES + LENGTH, get_int64(targets - RUN_BYTES + LENGTH) + length)
+        else:
+            put_int64(targets + FIRST, done)
+            put_int64(targets + LENGTH, length)
+            put_int64(targets + PLACE, place)
+            targets += RUN_BYTES
+        follows = place + length if spread == 1 else -1
+        done, column, y, runs = done + length, 0, y + 1, runs + RUN_BYTES
         if y == rows:
             n, y = n + 1, 0
-    return found
+    return runs, targets
 
 
 @kernel
-def pack_windows(source, end, runs, found, taps, start, stop, depth, target, like):
-    """Rows ``start`` to ``stop`` of a panel of windows. A run is copied in whole vectors: what is too much, the next
-    run overwrites. Vectors never reach ``end``."""
+def pack_windows(source, end, runs, runs_end, taps, count, target, like):
+    """``count`` rows of a panel of windows. A run is copied in whole vectors: what is too much, the next run
+    overwrites. Vectors never reach ``end``."""
     size, width = itemsize(like), tile_columns(like)
-    last = min(stop, depth)
-    place = target
-    if depth and source + (runs[found - 1, SOURCE] + taps[-1] + width) * size > end:
-        for p in range(start, last):
-            for r in range(found):
-                from_ = source + (runs[r, SOURCE] + taps[p]) * size
-                copy_bytes(place + runs[r, FIRST] * size, from_, runs[r, LENGTH] * size)
-            place += width * size
-    elif found == 1:
-        from_ = source + runs[0, SOURCE] * size
-        for p in range(start, last):
-            copy_row(place, from_ + taps[p] * size, like)
-            place += width * size
-    elif found == 2:
-        from_, other = source + runs[0, SOURCE] * size, source + runs[1, SOURCE] * size
-        step = runs[1, FIRST] * size
-        for p in range(start, last):
-            copy_row(place, from_ + taps[p] * size, like)
-            copy_row(place + step, other + taps[p] * size, like)
-            place += width * size
-    else:
-        for p in range(start, last):
-            for r in range(found):
-                copy_row(place + runs[r, FIRST] * size, source + (runs[r, SOURCE] + taps[p]) * size, like)
-            place += width * size
-    if stop > depth:
-        for i in range(width):
-            put(place + i * size, one(like))
-
-
-@kernel
-def write_tile(tile, y, plane, tall, runs, found, spread, read, like):
-    """Write ``tall`` rows of a tile to where their runs lie in the output; with ``read`` the other way round."""
-    size, width = itemsize(like), tile_columns(like)
-    for k in range(tall):
-        for r in range(found):
-            inside = tile + (k * width + runs[r, FIRST]) * size
-            outside = y + (k * plane + runs[r, TARGET]) * size
-            from_, from_step, to, to_step = inside, size, outside, spread * size
-            if read:
-                from_, from_step, to, to_step = outside, spread * size, inside, size
-            if runs[r, LENGTH] == width and spread == 1:
-                copy_row(to, from_, like)
-            elif spread == 1:
-                copy_bytes(to, from_, runs[r, LENGTH] * size)
+    whole = count == 0 or source + get_int64(taps + 8 * (count - 1)) * size <= end
+    for p in range(count):
+        from_ = source + get_int64(taps + 8 * p) * size
+        for run in range(runs, runs_end, RUN_BYTES):
+            place, to = from_ + get_int64(run + PLACE) * size, target + get_int64(run + FIRST) * size
+            if whole:
+                copy_row(to, place, like)
             else:
-                for u in range(runs[r, LENGTH]):
-                    put(to + u * to_step, get(from_ + u * from_step, like))
+                copy_bytes(to, place, get_int64(run + LENGTH) * size)
+        target += width * size
 
 
 @kernel
-def multiply_windows(a, windows, depth, outputs, y, runs, found, plane, spread, adding, tile, like):
+def multiply_panel(a, windows, taps, depth, outputs, y, runs, runs_end, plane, spread, adding, tile, like):
     """All rows of the weight times one panel of windows, written, or added, to the output ``y`` of a group."""
     size, width = itemsize(like), tile_columns(like)
-    beta = one(like) if adding else zero(like)
-    if spread == 1 and found > 1:  # runs may follow each other in the output
-        joined = 1
-        for r in range(1, found):
-            if runs[r, TARGET] == runs[joined - 1, TARGET] + runs[joined - 1, LENGTH]:
-                runs[joined - 1, LENGTH] += runs[r, LENGTH]
-            else:
-                runs[joined, FIRST], runs[joined, LENGTH] = runs[r, FIRST], runs[r, LENGTH]
-                runs[joined, TARGET] = runs[r, TARGET]
-                joined += 1
-        found = joined
-    straight = spread == 1 and runs[0, LENGTH] == width
+    straight = spread == 1 and get_int64(runs + LENGTH) == width
     for i in range(0, outputs, ROWS):
         tall = min(ROWS, outputs - i)
         if straight and tall == ROWS:
-            to = y + (i * plane + runs[0, TARGET]) * size
-            multiply_tile(depth, a + i * depth * size, windows, width * size, to, plane * size, one(like), beta)
-            continue
-        if adding:
-            write_tile(tile, y + i * plane * size, plane, tall, runs, found, spread, True, like)
-        multiply_tile(depth, a + i * depth * size, windows, width * size, tile, width * size, one(like), beta)
-        write_tile(tile, y + i * plane * size, plane, tall, runs, found, spread, False, like)
+            to, stride, add = y + get_int64(runs + PLACE) * size, plane, adding
+        else:
+            to, stride, add = tile, width * size, 0
+        filter_tile(depth, a, windows, taps, to, stride, add, like)
+        if to == tile:
+            for k in range(tall):
+                for run in range(runs, runs_end, RUN_BYTES):
+                    from_ = tile + (k * width + get_int64(run + FIRST)) * size
+                    to = y + k * plane + get_int64(run + PLACE) * size
+                    if adding or spread > 1:
+                        for u in range(get_int64(run + LENGTH)):
+                            value = get(from_ + u * size, like)
+                            put(to + u * spread * size, get(to + u * spread * size, like) + value if adding else value)
+                    else:
+                        copy_bytes(to, from_, get_int64(run + LENGTH) * size)
+        a += ROWS * (depth + 1) * size
+        y += ROWS * plane
 
 
-@kernel
-def convolve(job, x, packed, y, has_bias, phases, taps, layout, work, runs, like):
-    """One job: rows of some images, of one group."""
+@parallel_kernel
+def convolve_all(x, packed, y, table, work, like, thread, threads):
+    """All jobs, of which a thread takes a share in order. One is: rows of some images, of one group."""
     size, width = itemsize(like), tile_columns(like)
-    row_blocks = (layout.rows + layout.block_rows - 1) // layout.block_rows
-    group = job % layout.groups
-    block = job // layout.groups
-    first = block % row_blocks * layout.block_rows
-    image = block // row_blocks * layout.block_images
-    images = min(layout.block_images, layout.images - image)
-    tile, panel = work, work + ROWS * width * size
-    copy = panel + (layout.depth_block + 1) * width * size
-    channels, area = layout.channels, layout.height * layout.width
-    mine = x + (image * layout.groups + group) * channels * area * size
-    if layout.copied:
-        line, image_size = layout.column_step * layout.pitch, channels * layout.plane
-        tall = (min(layout.rows - first, layout.block_rows) - 1) * layout.row_step + layout.reach
-        for n in range(images):
-            for c in range(channels):
-                copy_rows(
-                    mine + (n * layout.groups * channels + c) * area * size, tall,
-                    layout.first_row + first * layout.row_step, layout, copy + (n * channels + c) * layout.plane * size,
-                    like,
-                )  # fmt: skip
-        source, end = copy, 1 << 62  # there is room behind the copy
-    else:
-        line, image_size = layout.width, layout.groups * channels * area
-        source = mine + ((layout.first_row + first * layout.row_step) * line + layout.first_column) * size
-        end = x + layout.images * layout.groups * channels * area * size
-    out = y + group * layout.outputs * layout.out_height * layout.out_width * size
-    padded = (layout.outputs + ROWS - 1) // ROWS * ROWS
-    for f in range(len(phases)):
-        phase = phases[f]
-        rows, depth = min(layout.block_rows, phase[PHASE_ROWS] - first), phase[DEPTH]
-        total = depth + has_bias
-        here = taps[phase[TAPS] : phase[TAPS] + depth]
-        a = packed + (group * layout.packed + phase[PACKED]) * size
-        columns = images * rows * phase[PHASE_COLUMNS]
-        start = 0
-        while rows > 0 and (start < total or start == 0):
-            stop = min(start + layout.depth_block, total)
-            for j in range(0, columns, width):
-                count = min(width, columns - j)
-                found = find_runs(runs, j, count, image, first, rows, phase, layout, image_size, line)
-                pack_windows(source, end, runs, found, here, start, stop, depth, panel, like)
-                multiply_windows(
-                    a + start * padded * size, panel, stop - start, layout.outputs, out, runs, found,
-                    layout.out_height * layout.out_width, layout.column_spread, start > 0, tile, like,
-                )  # fmt: skip
-            start = stop + (total == 0)
-
-
-@parallel_kernel
-def pack_weights(weight, bias, phases, weight_taps, layout, packed, like, thread, threads):
-    """The weights of all groups and phases, packed once for all threads, each of which packs a part."""
-    size = itemsize(like)
-    for i in range(layout.groups * len(phases)):
-        group, f = i // len(phases), i % len(phases)
-        start, depth = phases[f, TAPS], phases[f, DEPTH]
-        pack_weight(
-            weight + group * layout.weight_group * size, layout.weight_row, weight_taps[start : start + depth],
-            bias + group * layout.outputs * size if bias else 0, layout.outputs, depth, layout.depth_block, thread,
-            threads, packed + (group * layout.packed + phases[f, PACKED]) * size, like,
-        )  # fmt: skip
-
-
-@parallel_kernel
-def convolve_all(x, has_bias, y, phases, taps, layout, packed, work, like, thread, threads):
-    """All jobs, of which a thread takes a share in order."""
-    size = itemsize(like)
-    row_blocks = (layout.rows + layout.block_rows - 1) // layout.block_rows
-    jobs = (layout.images + layout.block_images - 1) // layout.block_images * row_blocks * layout.groups
-    runs = np.empty((64, 4), np.int64)
+    work += thread * get_int64(table + SCRATCH) * size
+    runs, targets, tile = work, work + RUNS_BYTES, work + 2 * RUNS_BYTES
+    panel = tile + ROWS * width * size
+    copy = panel + (get_int64(table + DEPTH_BLOCK) + 1) * width * size
+    groups, channels, outputs = get_int64(table + GROUPS), get_int64(table + CHANNELS), get_int64(table + OUTPUTS)
+    height, wide = get_int64(table + HEIGHT), get_int64(table + WIDTH)
+    row_step, column_step = get_int64(table + ROW_STEP), get_int64(table + COLUMN_STEP)
+    block_rows, row_blocks = get_int64(table + BLOCK_ROWS), get_int64(table + ROW_BLOCKS)
+    plane, pitch = get_int64(table + PLANE), get_int64(table + PITCH)
+    out_plane = get_int64(table + OUT_HEIGHT) * get_int64(table + OUT_WIDTH)
+    padded = (outputs + ROWS - 1) // ROWS * ROWS
+    phases_end = table + PHASE_TABLE + get_int64(table + PHASES) * PHASE_BYTES
+    in_place, jobs = get_int64(table + IN_PLACE), get_int64(table + JOBS)
     for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-        convolve(job, x, packed, y, has_bias, phases, taps, layout, work + thread * layout.scratch * size, runs, like)
+        block = job // groups
+        group = job - block * groups
+        image = block // row_blocks
+        first = (block - image * row_blocks) * block_rows
+        image *= get_int64(table + BLOCK_IMAGES)
+        images = min(get_int64(table + BLOCK_IMAGES), get_int64(table + IMAGES) - image)
+        mine = x + (image * groups + group) * channels * height * wide * size
+        first_row = get_int64(table + FIRST_ROW) + first * row_step
+        if get_int64(table + COPIED):
+            line, image_size = column_step * pitch, channels * plane
+            tall = (min(get_int64(table + OUTPUT_ROWS) - first, block_rows) - 1) * row_step + get_int64(table + REACH)
+            for n in range(images):
+                for c in range(channels):
+                    copy_part(
+                        mine + (n * groups * channels + c) * height * wide * size, height, wide, first_row,
+                        get_int64(table + FIRST_COLUMN), tall, 1, pitch, column_step, column_step,
+                        copy + (n * channels + c) * plane * size, like,
+                    )  # fmt: skip
+            source, end = copy, copy + (1 << 60)  # there is room behind the copy
+        else:
+            line, image_size = wide, groups * channels * height * wide
+            source = mine + (first_row * wide + get_int64(table + FIRST_COLUMN)) * size
+            end = x + get_int64(table + IMAGES) * image_size * size
+        out = y + group * outputs * out_plane * size
+        for phase in range(table + PHASE_TABLE, phases_end, PHASE_BYTES):
+            rows, depth = min(block_rows, get_int64(phase + PHASE_ROWS) - first), get_int64(phase + DEPTH)
+            a = packed + (group * get_int64(table + PACKED) + get_int64(phase + PHASE_PACKED)) * size
+            columns = images * rows * get_int64(phase + PHASE_COLUMNS)
+            # a tile read in place lies in one row of the output; packed columns run on over rows and images
+            across = get_int64(phase + PHASE_COLUMNS) if in_place else columns
+            tiles = (across + width - 1) // width
+            if columns <= 0:
+                continue
+            for start in range(0, max(depth, 1), get_int64(table + DEPTH_BLOCK)):
+                taps = table + get_int64(phase + TAPS) + 8 * start
+                count = min(get_int64(table + DEPTH_BLOCK), depth - start)
+                for t in range(columns // across * tiles):
+                    j = t // tiles
+                    within = (t - j * tiles) * width
+                    length = min(width, across - within)
+                    runs_end, targets_end = find_runs(
+                        runs,
+                        targets,
+                        j * across + within,
+                        length,
+                        image,
+                        first,
+                        rows,
+                        phase,
+                        table,
+                        row_step * line,
+                        image_size,
+                    )
+                    # vectors may be read from the last run of x, or the copy, without leaving it
+                    last = end - (get_int64(runs_end - RUN_BYTES + PLACE) + width) * size
+                    windows, windows_taps = panel, table + get_int64(table + PANEL_TAPS)
+                    if in_place and (count == 0 or source + get_int64(taps + 8 * (count - 1)) * size <= last):
+                        windows, windows_taps = source + get_int64(runs + PLACE) * size, taps
+                    else:
+                        pack_windows(source, last, runs, runs_end, taps, count, panel, like)
+                    multiply_panel(
+                        a, windows, windows_taps, count, outputs, out, targets, targets_end, out_plane * size,
+                        get_int64(table + COLUMN_SPREAD), start, tile, like,
+                    )  # fmt: skip
+                a += padded * (count + 1) * size

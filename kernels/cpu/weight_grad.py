@@ -30,6 +30,7 @@ from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, tile_columns
 from tinygrad_notes.kernels.cpu.isa.transpose import lanes, transpose
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
 from tinygrad_notes.kernels.cpu.isa.window_sums import DOTS, dot_windows, multiply_windows
+from tinygrad_notes.kernels.cpu.memory import get_int64
 from tinygrad_notes.kernels.cpu.threads import threads_for
 from tinygrad_notes.kernels.cpu.windows import copy_part
 from tinygrad_notes.kernels.reference.windows import span
@@ -57,134 +58,8 @@ def transpose_run(source, stride, lines, length, target, target_stride, like):
             put(target + p * target_stride + i * size, get(source + i * stride + p * size, like))
 
 
-@kernel
-def product_job(job, x, g, target, begins, geometry, cut, work, like):
-    """A block of dW (channels by outputs of a group) over a part of the pixels, on register tiles."""
-    size, wide = itemsize(like), tile_columns(like)
-    images, channels, outputs, groups, height, width, out_h, out_w, taps, stride_h, stride_w, pad_h, pad_w = geometry
-    copied, parts, block_channels, block_outputs, step_images, step_h, step_w, part_h, part_w = cut
-    in_group, out_group = channels // groups, outputs // groups
-    part, job = job % parts, job // parts
-    blocks = -(-out_group // block_outputs)
-    first_output, job = job % blocks * block_outputs, job // blocks
-    blocks = -(-in_group // block_channels)
-    first_channel, group = job % blocks * block_channels, job // blocks
-    output, channel = group * out_group + first_output, group * in_group + first_channel
-    there = min(block_channels, in_group - first_channel)
-    columns = min(block_outputs, out_group - first_output)
-    all_rows = -(-block_channels * taps // ROWS) * ROWS
-    rows = -(-there * taps // ROWS) * ROWS
-    if there < block_channels:  # the second table
-        begins += 8 * all_rows
-
-    pixels = step_images * step_h * step_w
-    panels, most_panels = -(-columns // wide), -(-block_outputs // wide)
-    gradients = work + most_panels * all_rows * wide * size
-    copy = gradients + most_panels * pixels * wide * size
-    clear_bytes(work, panels * rows * wide * size)
-    blocks_h, blocks_w = -(-out_h // step_h), -(-out_w // step_w)
-    blocks = -(-images // step_images) * blocks_h * blocks_w
-    for block in range(part * blocks // parts, (part + 1) * blocks // parts):
-        n, y = block // (blocks_h * blocks_w) * step_images, block // blocks_w % blocks_h * step_h
-        z = block % blocks_w * step_w
-        count, tall, long = min(step_images, images - n), min(step_h, out_h - y), min(step_w, out_w - z)
-        run = tall * long  # of g lies in one piece: there are several rows only where they are whole
-        for panel in range(panels):
-            lines, to = min(wide, columns - panel * wide), gradients + panel * pixels * wide * size
-            if lines < wide:
-                clear_bytes(to, count * run * wide * size)
-            for i in range(count):
-                source = g + ((((n + i) * outputs + output + panel * wide) * out_h + y) * out_w + z) * size
-                transpose_run(source, out_h * out_w * size, lines, run, to, wide * size, like)
-                to += run * wide * size
-        first = x + (n * channels + channel) * height * width * size
-        if copied:
-            base, image_stride, row_stride = copy, part_h * part_w * size, part_w * size
-            top, left = y * stride_h - pad_h, z * stride_w - pad_w
-            for c in range(there):
-                for i in range(count):
-                    plane = first + (i * channels + c) * height * width * size
-                    to = copy + (c * step_images + i) * image_stride
-                    copy_part(plane, height, width, top, left, part_h, part_w, 1, to, like)
-        else:
-            base = first + (y * stride_h * width + z * stride_w) * size
-            image_stride, row_stride = channels * height * width * size, width * size
-        for panel in range(panels):
-            for row in range(0, rows, ROWS):
-                multiply_windows(
-                    begins + 8 * row, base, count, tall, long, image_stride, stride_h * row_stride, stride_w * size,
-                    gradients + panel * pixels * wide * size, work + (panel * rows + row) * wide * size, like,
-                )  # fmt: skip
-    line = in_group * taps * size
-    for panel in range(panels):
-        to = target + (part * outputs + output + panel * wide) * line + first_channel * taps * size
-        source, lines = work + panel * rows * wide * size, min(wide, columns - panel * wide)
-        transpose_run(source, wide * size, there * taps, lines, to, line, like)
-
-
-@kernel
-def dots_job(job, x, g, target, begins, geometry, cut, work, like):
-    """One channel of the image with all outputs of its group, over a part of the images, by dot products."""
-    size, side = itemsize(like), lanes(like)
-    images, channels, outputs, groups, height, width, out_h, out_w, taps, stride_h, stride_w, pad_h, pad_w = geometry
-    copied, parts, _, _, _, _, _, part_h, part_w = cut
-    in_group, out_group = channels // groups, outputs // groups
-    part, channel = job % parts, job // parts
-    group, chunks = channel // in_group, -(-taps // DOTS)
-    copy = work + out_group * chunks * DOTS * side * size
-    clear_bytes(work, copy - work)
-    row_stride = -(-part_w // stride_w) * stride_w * size if copied else width * size
-    if copied and stride_w == 1:  # zeros around the plane stay while the planes change
-        clear_bytes(copy, part_h * part_w * size)
-    for n in range(part * images // parts, (part + 1) * images // parts):
-        plane = x + (n * channels + channel) * height * width * size
-        if copied and stride_w == 1:
-            for y in range(pad_h, min(pad_h + height, part_h)):
-                line = plane + (y - pad_h) * width * size
-                copy_bytes(copy + y * row_stride + pad_w * size, line, max(0, min(width, part_w - pad_w)) * size)
-        elif copied:
-            copy_part(plane, height, width, -pad_h, -pad_w, part_h, part_w, stride_w, copy, like)
-        if copied:
-            plane = copy
-        for output in range(out_group):
-            gradient = g + (n * outputs + group * out_group + output) * out_h * out_w * size
-            for chunk in range(chunks):
-                dot_windows(
-                    begins + 8 * chunk * DOTS, plane, stride_h * row_stride, gradient, out_w * size, out_h, out_w,
-                    work + (output * chunks + chunk) * DOTS * side * size, like,
-                )  # fmt: skip
-    for output in range(out_group):
-        to = ((part * outputs + group * out_group + output) * in_group + channel % in_group) * taps
-        for tap in range(taps):
-            total, source = zero(like), work + (output * chunks * DOTS + tap) * side * size
-            for lane in range(side):
-                total += get(source + lane * size, like)
-            put(target + (to + tap) * size, total)
-
-
-@parallel_kernel
-def sum_products(
-    by_dots, x, g, partial, begins, geometry, cut, jobs, work, work_bytes, like, thread, threads
-):  # fmt: skip
-    """All jobs. The sums of each part of the pixels, (parts, *dW's shape), are at ``partial``."""
-    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-        if by_dots:
-            dots_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
-        else:
-            product_job(job, x, g, partial, begins, geometry, cut, work + thread * work_bytes, like)
-
-
-@parallel_kernel
-def add_parts(target, partial, parts, count, like, thread, threads):
-    """``target`` (count,), the sum over the first axis of ``partial`` (parts, count), in order."""
-    size, first, end = itemsize(like), thread * count // threads, (thread + 1) * count // threads
-    copy_bytes(target + first * size, partial + first * size, (end - first) * size)
-    for part in range(1, parts):
-        add_run(target + first * size, partial + (part * count + first) * size, end - first, like)
-
-
 class Geometry(NamedTuple):
-    """The sizes that the kernels read; a sequence has height 1. ``taps``: offsets in the kernel."""
+    """The sizes; a sequence has height 1. ``taps``: offsets in the kernel."""
 
     images: int
     channels: int
@@ -201,17 +76,181 @@ class Geometry(NamedTuple):
     pad_w: int
 
 
-class Plan(NamedTuple):
+class Cut(NamedTuple):
     """How the work of one shape is cut."""
 
-    by_dots: bool
-    geometry: tuple[int, ...]
-    # copied or read in place, parts of the pixels; channels and outputs of a job; images, rows and columns of pixels in
-    # a block of the depth; height and width of what their windows see
-    cut: tuple[int, ...]
-    begins: Array  # where the rows of the matrix of windows begin, in bytes
+    copied: int  # or read in place
+    copy_step: int  # the columns of a copy are dealt out by their remainder
+    parts: int  # of the pixels
+    channels: int  # of one job
+    outputs: int
+    images: int  # of one block of the depth
+    rows: int
+    columns: int
+    part_h: int  # height and width of what the windows of a block see
+    part_w: int
     jobs: int
     work_bytes: int  # scratch of one thread
+
+
+# where these are in the table of a plan, in bytes; behind them begin the rows of the matrix of windows, in bytes too
+(
+    IMAGES, CHANNELS, OUTPUTS, GROUPS, HEIGHT, WIDTH, OUT_H, OUT_W, TAPS, STRIDE_H, STRIDE_W, PAD_H, PAD_W,
+    COPIED, COPY_STEP, PARTS, BLOCK_CHANNELS, BLOCK_OUTPUTS, STEP_IMAGES, STEP_H, STEP_W, PART_H, PART_W, JOBS,
+    WORK_BYTES, BEGINS,
+) = range(0, 8 * (len(Geometry._fields) + len(Cut._fields) + 1), 8)  # fmt: skip
+
+
+@parallel_kernel
+def sum_products(x, g, target, table, work, like, thread, threads):
+    """All jobs on register tiles: a block of dW, channels by outputs of a group, over a part of the pixels.
+
+    The sums of each part, (parts, *dW's shape), are at ``target``.
+    """
+    size, wide = itemsize(like), tile_columns(like)
+    work += thread * get_int64(table + WORK_BYTES)
+    channels, outputs, groups = get_int64(table + CHANNELS), get_int64(table + OUTPUTS), get_int64(table + GROUPS)
+    in_group, out_group, taps = channels // groups, outputs // groups, get_int64(table + TAPS)
+    height, width, out_h, out_w = (
+        get_int64(table + HEIGHT), get_int64(table + WIDTH), get_int64(table + OUT_H), get_int64(table + OUT_W),
+    )  # fmt: skip
+    stride_h, stride_w = get_int64(table + STRIDE_H), get_int64(table + STRIDE_W)
+    block_channels, block_outputs = get_int64(table + BLOCK_CHANNELS), get_int64(table + BLOCK_OUTPUTS)
+    images, step_images = get_int64(table + IMAGES), get_int64(table + STEP_IMAGES)
+    step_h, step_w, part_h, part_w = (
+        get_int64(table + STEP_H), get_int64(table + STEP_W), get_int64(table + PART_H), get_int64(table + PART_W),
+    )  # fmt: skip
+    copied, parts, jobs = get_int64(table + COPIED), get_int64(table + PARTS), get_int64(table + JOBS)
+    output_blocks = (out_group + block_outputs - 1) // block_outputs
+    channel_blocks = (in_group + block_channels - 1) // block_channels
+    blocks_h, blocks_w = (out_h + step_h - 1) // step_h, (out_w + step_w - 1) // step_w
+    blocks = (images + step_images - 1) // step_images * blocks_h * blocks_w
+    all_rows = (block_channels * taps + ROWS - 1) // ROWS * ROWS
+    panel_bytes = step_images * step_h * step_w * wide * size
+    gradients = work + block_outputs * all_rows * size
+    copy = gradients + block_outputs // wide * panel_bytes
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        first_output = job // parts
+        part = job - first_output * parts
+        first_channel = first_output // output_blocks
+        first_output = (first_output - first_channel * output_blocks) * block_outputs
+        group = first_channel // channel_blocks
+        first_channel = (first_channel - group * channel_blocks) * block_channels
+        there = min(block_channels, in_group - first_channel)
+        columns = min(block_outputs, out_group - first_output)
+        first_row = (group * out_group + first_output) * in_group + first_channel  # of dW
+        begins = table + BEGINS if there == block_channels else table + BEGINS + 8 * all_rows  # the second table
+        sums_bytes = (there * taps + ROWS - 1) // ROWS * ROWS * wide * size  # of one panel
+        panels = (columns + wide - 1) // wide
+        clear_bytes(work, panels * sums_bytes)
+        for block in range(part * blocks // parts, (part + 1) * blocks // parts):
+            y = block // blocks_w
+            z = (block - y * blocks_w) * step_w
+            n = y // blocks_h
+            y, n = (y - n * blocks_h) * step_h, n * step_images
+            count, tall, long = min(step_images, images - n), min(step_h, out_h - y), min(step_w, out_w - z)
+            run = tall * long  # of g lies in one piece: there are several rows only where they are whole
+            image = x + (n * channels + group * in_group + first_channel) * height * width * size
+            if copied:
+                base, image_stride, row_stride = copy, part_h * part_w * size, part_w * size
+                top, left = y * stride_h - get_int64(table + PAD_H), z * stride_w - get_int64(table + PAD_W)
+                for c in range(there):
+                    for i in range(count):
+                        copy_part(
+                            image + (i * channels + c) * height * width * size, height, width, top, left, part_h, 1,
+                            part_w, get_int64(table + COPY_STEP), get_int64(table + COPY_STEP),
+                            copy + (c * step_images + i) * image_stride, like,
+                        )  # fmt: skip
+            else:
+                base = image + (y * stride_h * width + z * stride_w) * size
+                image_stride, row_stride = channels * height * width * size, width * size
+            for panel in range(panels):
+                output, gradient = first_output + panel * wide, gradients + panel * panel_bytes
+                lines, to = min(wide, out_group - output), gradient
+                if lines < wide:
+                    clear_bytes(to, count * run * wide * size)
+                for i in range(count):
+                    source = g + ((((n + i) * outputs + group * out_group + output) * out_h + y) * out_w + z) * size
+                    transpose_run(source, out_h * out_w * size, lines, run, to, wide * size, like)
+                    to += run * wide * size
+                begin = begins
+                for sums in range(work + panel * sums_bytes, work + (panel + 1) * sums_bytes, ROWS * wide * size):
+                    multiply_windows(
+                        begin, base, count, tall, long, image_stride, stride_h * row_stride, stride_w * size, gradient,
+                        sums, like,
+                    )  # fmt: skip
+                    begin += 8 * ROWS
+        line = in_group * taps * size
+        to = target + (part * outputs * in_group + first_row) * taps * size
+        for panel in range(panels):
+            lines = min(wide, columns - panel * wide)
+            transpose_run(work + panel * sums_bytes, wide * size, there * taps, lines, to, line, like)
+            to += wide * line
+
+
+@parallel_kernel
+def sum_dots(x, g, target, table, work, like, thread, threads):
+    """All jobs by dot products: one channel of the image with all outputs of its group, over a part of the images."""
+    size, side = itemsize(like), lanes(like)
+    work += thread * get_int64(table + WORK_BYTES)
+    channels, outputs, groups = get_int64(table + CHANNELS), get_int64(table + OUTPUTS), get_int64(table + GROUPS)
+    in_group, out_group, taps = channels // groups, outputs // groups, get_int64(table + TAPS)
+    height, width, out_h, out_w = (
+        get_int64(table + HEIGHT), get_int64(table + WIDTH), get_int64(table + OUT_H), get_int64(table + OUT_W),
+    )  # fmt: skip
+    step, part_h = get_int64(table + COPY_STEP), get_int64(table + PART_H)
+    run = (get_int64(table + PART_W) + step - 1) // step  # columns that the windows of a row see at one offset
+    images, copied, parts = get_int64(table + IMAGES), get_int64(table + COPIED), get_int64(table + PARTS)
+    chunk_bytes = DOTS * side * size  # of sums
+    chunks = (taps + DOTS - 1) // DOTS
+    copy = work + out_group * chunks * chunk_bytes
+    row_stride = (step * run if copied else width) * get_int64(table + STRIDE_H) * size
+    jobs = get_int64(table + JOBS)
+    for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
+        channel = job // parts
+        part = job - channel * parts
+        group = channel // in_group
+        clear_bytes(work, copy - work)
+        for n in range(part * images // parts, (part + 1) * images // parts):
+            plane = x + (n * channels + channel) * height * width * size
+            if copied:
+                copy_part(
+                    plane, height, width, -get_int64(table + PAD_H), -get_int64(table + PAD_W), part_h, 1, run, step,
+                    step, copy, like,
+                )  # fmt: skip
+                plane = copy
+            gradient = g + (n * outputs + group * out_group) * out_h * out_w * size
+            sums = work
+            for _output in range(out_group):
+                for begins in range(table + BEGINS, table + BEGINS + 8 * chunks * DOTS, 8 * DOTS):
+                    dot_windows(begins, plane, row_stride, gradient, out_w * size, out_h, out_w, sums, like)
+                    sums += chunk_bytes
+                gradient += out_h * out_w * size
+        for output in range(out_group):
+            to = ((part * outputs + group * out_group + output) * in_group + channel - group * in_group) * taps
+            source = work + output * chunks * chunk_bytes
+            for tap in range(taps):
+                total = zero(like)
+                for lane in range(side):
+                    total += get(source + (tap * side + lane) * size, like)
+                put(target + (to + tap) * size, total)
+
+
+@parallel_kernel
+def add_parts(target, partial, parts, count, like, thread, threads):
+    """``target`` (count,), the sum over the first axis of ``partial`` (parts, count), in order."""
+    size, first, end = itemsize(like), thread * count // threads, (thread + 1) * count // threads
+    copy_bytes(target + first * size, partial + first * size, (end - first) * size)
+    for part in range(1, parts):
+        add_run(target + first * size, partial + (part * count + first) * size, end - first, like)
+
+
+class Plan(NamedTuple):
+    by_dots: bool
+    parts: int
+    jobs: int
+    work_bytes: int
+    table: Array  # Geometry, Cut and where the rows of the matrix of windows begin
 
 
 def conv_weight_grad(
@@ -224,16 +263,13 @@ def conv_weight_grad(
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     value = np.empty((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     threads = min(threads_for(g.size * (value.size // g.shape[1]), PER_THREAD), plan.jobs)
-    parts, target = plan.cut[1], address(value)
-    sums = _round_up(parts * value.nbytes, 64) if parts > 1 else 0
+    target, like = address(value), x.dtype.type(0)
+    sums = _round_up(plan.parts * value.nbytes, 64) if plan.parts > 1 else 0
     work = scratch("weight gradient", sums + threads * plan.work_bytes)
-    like = x.dtype.type(0)
-    sum_products(
-        plan.by_dots, address(x), address(g), work if sums else target, address(plan.begins), plan.geometry, plan.cut,
-        plan.jobs, work + sums, plan.work_bytes, like, threads,
-    )  # fmt: skip
+    compute = sum_dots if plan.by_dots else sum_products
+    compute(address(x), address(g), work if sums else target, address(plan.table), work + sums, like, threads)
     if sums:
-        add_parts(target, work, parts, value.size, like, threads)
+        add_parts(target, work, plan.parts, value.size, like, threads)
     return value
 
 
@@ -278,8 +314,11 @@ def _plan_dots(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int
     begins = np.arange(kernel_size[0])[:, None] * dilation[0] * row
     begins = _filled((begins + column % shape.stride_w * run + column // shape.stride_w).ravel(), DOTS)
     work = shape.outputs // shape.groups * len(begins) * MACHINE.lanes(itemsize) + part[0] * run * shape.stride_w
-    cut = (int(copied), parts, 1, 1, 1, shape.out_h, shape.out_w, *part)
-    return Plan(True, tuple(shape), cut, begins * itemsize, shape.channels * parts, _round_up(work * itemsize, 64))
+    cut = Cut(
+        copied, shape.stride_w, parts, 1, 1, 1, shape.out_h, shape.out_w, *part, jobs=shape.channels * parts,
+        work_bytes=_round_up(work * itemsize, 64),
+    )  # fmt: skip
+    return _planned(True, shape, cut, begins * itemsize)
 
 
 def _plan_tiles(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int) -> Plan:
@@ -302,9 +341,16 @@ def _plan_tiles(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: in
         for count in (channels, in_group % channels or channels)
     ]
     work = (len(tables[0]) + images * rows * columns) * outputs + channels * images * math.prod(part) * copied
-    cut = (int(copied), parts, channels, outputs, images, rows, columns, *part)
-    begins = np.concatenate(tables) * itemsize
-    return Plan(False, tuple(shape), cut, begins, jobs * parts, _round_up(work * itemsize, 64))
+    cut = Cut(
+        copied, 1, parts, channels, outputs, images, rows, columns, *part, jobs=jobs * parts,
+        work_bytes=_round_up(work * itemsize, 64),
+    )  # fmt: skip
+    return _planned(False, shape, cut, np.concatenate(tables) * itemsize)
+
+
+def _planned(by_dots: bool, shape: Geometry, cut: Cut, begins: Array) -> Plan:
+    table = np.concatenate([np.array([*shape, *cut], np.int64), begins])
+    return Plan(by_dots, cut.parts, cut.jobs, cut.work_bytes, table)
 
 
 def _seen(shape: Geometry, kernel_size: Size, dilation: Size, rows: int, columns: int) -> tuple[int, int]:

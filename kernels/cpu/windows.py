@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.isa.runs import add_run, clear_bytes, copy_bytes
+from tinygrad_notes.kernels.cpu.isa.runs import add_run, clear_bytes, copy_bytes, copy_every
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.products import matmul
 from tinygrad_notes.kernels.cpu.threads import threads_for
@@ -27,46 +27,30 @@ PER_THREAD = 1 << 15  # elements that repay waking a thread
 
 
 @kernel
-def inside(width, left, step, count):
-    """Of ``count`` places left, left + step, ...: the first and the end of those from 0 to ``width``."""
-    if step == 1:
-        first, end = -left, width - left
-    else:
-        first, end = -(left // step), -((left - width) // step)
-    first = min(max(first, 0), count)
-    return first, max(min(end, count), first)
+def copy_part(plane, height, width, top, left, rows, row_step, count, step, phases, target, like):
+    """Places of a plane with its padding: ``rows`` rows, top, top + row_step, ..., which may lie outside.
 
-
-@kernel
-def copy_run(row, width, left, step, count, target, like):
-    """target[k] = row[left + k step] for ``count`` elements, 0 where that is outside the row of ``width`` elements."""
-    size = itemsize(like)
-    first, end = inside(width, left, step, count)
-    clear_bytes(target, first * size)
-    if step == 1:
-        copy_bytes(target + first * size, row + (left + first) * size, (end - first) * size)
-    else:
-        for k in range(first, end):
-            put(target + k * size, get(row + (left + k * step) * size, like))
-    clear_bytes(target + end * size, (count - end) * size)
-
-
-@kernel
-def copy_part(plane, height, width, top, left, rows, columns, phases, target, like):
-    """A part of a plane with its padding, ``rows`` by ``columns`` from (top, left), which may lie outside.
-
-    A row of the copy is ``phases`` runs of ⌈columns / phases⌉ elements: with a stride of ``phases`` windows in a row
-    then see neighbours.
+    A row of the copy is ``phases`` runs of ``count`` columns, left, left + step, ..., the next run from left + 1 on:
+    with as many runs as the windows' stride, windows in a row see neighbours.
     """
     size = itemsize(like)
-    run = (columns + phases - 1) // phases
-    for r in range(rows):
-        y, to = top + r, target + r * phases * run * size
-        if y < 0 or y >= height:
-            clear_bytes(to, phases * run * size)
-        else:
-            for phase in range(phases):
-                copy_run(plane + y * width * size, width, left + phase, phases, run, to + phase * run * size, like)
+    for phase in range(phases):
+        first = min(max((step - 1 - left) // step, 0), count)
+        end = max(min((width - left + step - 1) // step, count), first)
+        to = target + phase * count * size
+        for y in range(top, top + rows * row_step, row_step):
+            if y < 0 or y >= height:
+                clear_bytes(to, count * size)
+            else:
+                source = plane + (y * width + left + first * step) * size
+                clear_bytes(to, first * size)
+                if step == 1:
+                    copy_bytes(to + first * size, source, (end - first) * size)
+                else:
+                    copy_every(to + first * size, source, step, end - first, like)
+                clear_bytes(to + end * size, (count - end) * size)
+            to += phases * count * size
+        left += 1
 
 
 @parallel_kernel
@@ -81,14 +65,12 @@ def read_columns(x, columns, planes, geometry, like, thread, threads):
             i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
             for z in range(out_d):
                 slab = z * sd + i * dd - pd
-                for y in range(out_h):
-                    row = y * sh + j * dh - ph
-                    if slab < 0 or slab >= depth or row < 0 or row >= height:
-                        clear_bytes(to, out_w * size)
-                    else:
-                        line = image + (slab * height + row) * width * size
-                        copy_run(line, width, k * dw - pw, sw, out_w, to, like)
-                    to += out_w * size
+                if slab < 0 or slab >= depth:
+                    clear_bytes(to, out_h * out_w * size)
+                else:
+                    line = image + slab * height * width * size
+                    copy_part(line, height, width, j * dh - ph, k * dw - pw, out_h, sh, out_w, sw, 1, to, like)
+                to += out_h * out_w * size
 
 
 @parallel_kernel
@@ -103,7 +85,8 @@ def add_columns(columns, x, planes, geometry, like, thread, threads):
         for offset in range(kd * kh * kw):
             i, j, k = offset // (kh * kw), offset // kw % kh, offset % kw
             left = k * dw - pw
-            first, end = inside(width, left, sw, out_w)
+            first = min(max((sw - 1 - left) // sw, 0), out_w)  # to ``end``: what lies inside the row
+            end = max(min((width - left + sw - 1) // sw, out_w), first)
             for z in range(out_d):
                 slab = z * sd + i * dd - pd
                 for y in range(out_h):

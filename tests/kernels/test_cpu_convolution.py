@@ -104,16 +104,19 @@ def test_any_shape_and_stride(axes, data):
     assert_close(conv_transpose(g, weight, b, *rest, size), wanted, dtype)
 
 
-def test_windows_at_the_end_of_the_memory_are_read_without_looking_beyond():
+@pytest.mark.parametrize("width", [7, 16])  # packed, and read in place
+def test_windows_at_the_end_of_the_memory_are_read_without_looking_beyond(width):
     # an image that ends where its page ends: a vector too far would be an access violation
     mmap = pytest.importorskip("mmap")
     memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
-    count = 4 * 3 * 5 * 7
-    x = np.frombuffer(memory, np.float32, count, 2 * mmap.PAGESIZE - 4 * count).reshape(4, 3, 5, 7)
-    x[...] = normal(4, 3, 5, 7)
+    count = 4 * 3 * 5 * width
+    x = np.frombuffer(memory, np.float32, count, 2 * mmap.PAGESIZE - 4 * count).reshape(4, 3, 5, width)
+    x[...] = normal(4, 3, 5, width)
     for kernel in ((1, 1), (2, 3), (5, 7)):
-        weight, rest = normal(8, 3, *kernel), ((1, 1), (0, 0), (1, 1), 1)
-        np.testing.assert_allclose(conv(x, weight, None, *rest), reference.conv(x, weight, None, *rest), atol=1e-5)
+        for stride in (1, 2):
+            weight, rest = normal(8, 3, *kernel), ((stride, stride), (0, 0), (1, 1), 1)
+            wanted = reference.conv(x.astype(float), weight.astype(float), None, *rest)
+            assert_close(conv(x, weight, None, *rest), wanted, np.float32)
 
 
 def test_real_blocks(monkeypatch):

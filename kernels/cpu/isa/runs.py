@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes
+from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes
 
 BYTE = ir.IntType(8)
 
@@ -33,6 +33,33 @@ def clear_bytes(context, target, count):
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64), generate
+
+
+@intrinsic
+def copy_every(context, target, source, step, count, like):
+    """target[i] = source[i step] for ``count`` elements; nothing behind the last of them is read."""
+
+    def generate(context, builder, signature, arguments):
+        target, source, step, count, _ = arguments
+        v = Lanes(builder, like)
+        length = ir.Constant(INT64, v.count)
+        two = builder.icmp_signed("==", step, ir.Constant(INT64, 2))
+        vectors = builder.select(two, builder.sdiv(count, length), ir.Constant(INT64, 0))
+        # of two vectors the even elements; the second begins an element early, so that its last one is wanted
+        order = ir.Constant(ir.VectorType(INT32, v.count), [2 * i + (2 * i >= v.count) for i in range(v.count)])
+        with cgutils.for_range(builder, vectors, intp=INT64) as loop:
+            offset = builder.mul(loop.index, ir.Constant(INT64, v.bytes))
+            place = builder.add(source, builder.mul(loop.index, ir.Constant(INT64, 2 * v.bytes)))
+            both = v.load(place, 0), v.load(place, v.bytes - v.itemsize)
+            v.store(builder.shuffle_vector(*both, order), target, offset)
+        size = ir.Constant(INT64, v.itemsize)
+        apart = builder.mul(step, size)
+        with cgutils.for_range(builder, count, start=builder.mul(vectors, length), intp=INT64) as loop:
+            value = v.load_one(source, builder.mul(loop.index, apart))
+            builder.store(value, v.address(target, builder.mul(loop.index, size), v.element))
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 4, like), generate
 
 
 @intrinsic

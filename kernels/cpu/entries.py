@@ -78,7 +78,8 @@ def _slots(kind: Any) -> str:
     if isinstance(kind, types.Array):
         return "q" * (5 + 2 * kind.ndim)
     if isinstance(kind, types.BaseTuple):
-        return "".join(_slots(item) for item in kind.types)
+        items: Any = kind  # a tuple type is iterated over the types of its items
+        return "".join(_slots(item) for item in items)
     return {types.int64: "q", types.float32: "f4x", types.float64: "d"}[kind]
 
 

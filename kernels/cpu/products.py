@@ -34,8 +34,6 @@ def matmul(a: Array, b: Array) -> Array:
         work = m * n * k
         if (work <= SMALL and (work <= SMALL_VECTOR or (m > 1 < n))) or k != b.shape[0] or not _fits(a, b):
             return reference.matmul(a, b)
-        if b.strides == (0, 0):  # one number everywhere, as a parameter without memory: see tn.shape_only
-            return reference.matmul(a, b)
         if k and (m == 1 or n == 1):
             return (matrix_times_vector(a, b[:, 0]) if n == 1 else matrix_times_vector(b.T, a[0])).reshape(m, n)
         value = np.empty((m, n), a.dtype)
@@ -96,7 +94,9 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def _fits(a: Array, b: Array) -> bool:
-    return a.dtype.char == b.dtype.char and a.dtype.char in "fd"
+    """Whether the kernels take these operands. One number everywhere is a parameter without memory: tn.shape_only."""
+    dtype = a.dtype
+    return dtype.char in "fd" and b.dtype == dtype and dtype.isnative and b.strides != (0, 0)
 
 
 def _batch(a: Array, b: Array, c: Array) -> None:

@@ -18,13 +18,13 @@ from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
+from tinygrad_notes.kernels.cpu.common_rows import row_add, row_exponential, row_fill, row_maximum, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.dropout import signed
 from tinygrad_notes.kernels.cpu.gemm import pack
-from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, lanes, multiply_tile_onto, tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, one, put, zero
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, zero
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -36,41 +36,15 @@ NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
 COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``product``
 
 
-def _maximum(v, x, s):
-    return [], [x[0]]
-
-
-def _exponential(v, x, s):
-    value = functions.exp(v, v.builder.fsub(x[0], s[0]))
-    return [value], [value]
-
-
-def _add(v, x, s):
-    return [v.builder.fadd(x[0], x[1])], []
-
-
 def _multiply(v, x, s):
     return [v.builder.fmul(x[0], x[1])], []
-
-
-def _scale(v, x, s):
-    return [v.builder.fmul(x[0], s[0])], []
-
-
-def _fill(v, x, s):
-    return [s[0]], []
 
 
 def _times_zero(v, x, s):
     return [], [v.builder.fmul(x[0], v.constant(0.0))]
 
 
-row_maximum = row(1, 0, 0, _maximum, ("max",))
-row_exponential = row(1, 1, 1, _exponential, ("sum",))
-row_add = row(2, 1, 0, _add)
 row_multiply = row(2, 1, 0, _multiply)
-row_scale = row(1, 1, 1, _scale)
-row_fill = row(0, 1, 1, _fill)
 row_times_zero = row(1, 0, 0, _times_zero, ("sum",))  # NaN if an element is not finite
 
 
@@ -233,7 +207,7 @@ def attend(
                     if key > 0:
                         less = math.exp(before - shift)
                         total *= less
-                        row_scale((sums + i * sum_row, sums + i * sum_row, value_inner), (less,), scale)
+                        row_scaled((sums + i * sum_row, sums + i * sum_row, value_inner), (less,), scale)
                 if shift == nothing:
                     shift = zero(scale)
                 put(totals + i * size, total + row_exponential((line, line, count), (shift,), scale))
@@ -254,7 +228,7 @@ def attend(
             put(logsumexp + (first + i) * size, get(largest + i * size, scale) + math.log(total))
             inverse = one(scale) / (total if total != 0 else one(scale))
             to = out + (first + i) * value_inner * size
-            row_scale((sums + i * sum_row, to, value_inner), (inverse,), scale)
+            row_scaled((sums + i * sum_row, to, value_inner), (inverse,), scale)
 
 
 @lru_cache(maxsize=256)

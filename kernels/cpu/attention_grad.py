@@ -32,14 +32,12 @@ from tinygrad_notes.kernels.cpu.attention import (
     mask_row,
     product,
     rounded_up,
-    row_exponential,
-    row_fill,
     row_multiply,
-    row_scale,
     row_times_zero,
     up,
 )  # fmt: skip
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
+from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_fill, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa import functions
@@ -53,17 +51,12 @@ PARTS = 16  # jobs there should be: key heads, or parts of their queries where t
 LARGE = 32.0  # a logsumexp as large is rounded by more than 1e-6 in float32, and so are the probabilities
 
 
-def _dot(v, x, s):
-    return [], [v.builder.fmul(x[0], x[1])]
-
-
 def _gradient(v, x, s):
     """P and dscores from scores and dP; scalars: logsumexp, 1 / Σ P, delta."""
     probability = v.builder.fmul(functions.exp(v, v.builder.fsub(x[0], s[0])), s[1])
     return [probability, v.builder.fmul(probability, v.builder.fsub(x[1], s[2]))], []
 
 
-row_dot = row(2, 0, 0, _dot, ("sum",))
 row_gradient = row(2, 2, 3, _gradient, unroll=2)
 
 
@@ -72,7 +65,7 @@ def dot(x, x_step, y, y_step, count, like):
     """Σ x y, for elements that lie so many bytes apart."""
     size, total = itemsize(like), zero(like)
     if x_step == size and y_step == size:
-        return row_dot((x, y, count), (), like)
+        return row_product((x, y, count), (), like)
     for i in range(count):
         total += get(x + i * x_step, like) * get(y + i * y_step, like)
     return total
@@ -222,11 +215,11 @@ def grad(
                         put(inverses + i * size, unit / (total if total != 0 else unit))
             to = dq + ((image * heads + head) * queries + query) * inner * size
             for i in range(here):
-                row_scale((dq_sums + i * inner_row, to + i * inner * size, inner), (unit,), scale)
+                row_scaled((dq_sums + i * inner_row, to + i * inner * size, inner), (unit,), scale)
         for j in range(keys):
             to = (job * keys + j) * size
-            row_scale((dk_sums + j * inner_row, dk + to * inner, inner), (unit,), scale)
-            row_scale((dv_sums + j * value_row, dv + to * value_inner, value_inner), (unit,), scale)
+            row_scaled((dk_sums + j * inner_row, dk + to * inner, inner), (unit,), scale)
+            row_scaled((dv_sums + j * value_row, dv + to * value_inner, value_inner), (unit,), scale)
 
 
 @lru_cache(maxsize=256)

@@ -13,8 +13,8 @@ import numpy as np
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.pooling_windows import Size, covering_boxes, sliding_boxes
 from tinygrad_notes.kernels.cpu.threads import threads_for
 

@@ -18,10 +18,10 @@ from tinygrad_notes.kernels.cpu.batch_norm_columns import (
 )
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.layer_norm import PER_THREAD, fits
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE, join, one_by_one
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
@@ -58,7 +58,7 @@ row_slope = row(2, 1, 5, _slope)
 def scale_and_offset(weight, bias, mean, rstd, center, like):
     """a and b of (x - c) a + b, c being the rounded mean; ``weight`` and ``bias`` may be 0, no address."""
     scale = rstd * get(weight, like) if weight else rstd
-    offset = (float(center) - mean) * scale
+    offset = (float(center) - mean) * scale if math.isfinite(scale) else 0.0  # 0 times an infinite weight is NaN
     return rounded(scale, like), rounded(offset + get(bias, like) if bias else offset, like)
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 
+from tinygrad_notes.kernels.cpu.common_rows import row_add
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE_ROWS, add_piece, one_by_one
 
 WIDEST = 128  # columns of a strip
 ROW = WIDEST * 8
 STRIP_WORK = 9 * ROW  # two rows of sums of pieces, two of float64, five of numbers of the columns
-
-
-def _sum(v, x, scalars):
-    return [v.builder.fadd(x[0], x[1])], []
 
 
 def _centered(v, x, scalars):
@@ -46,7 +43,6 @@ def _slope(v, x, scalars):
     return [b.fsub(b.fmul(x[0], x[4]), v.multiply_add(normalized, x[5], x[6]))], []
 
 
-row_sum = row(2, 1, 0, _sum, unroll=2)
 row_centered = row(4, 2, 0, _centered, unroll=2)
 row_scaled = row(4, 1, 0, _scaled, unroll=2)
 row_products = row(5, 2, 0, _products, unroll=2)
@@ -76,7 +72,7 @@ def normalize_strip(x, weight, bias, y, mean, rstd, variance, images, step, firs
     part, sums, centers, scales, offsets = work, work + 2 * ROW, work + 4 * ROW, work + 5 * ROW, work + 6 * ROW
     clear_bytes(work, 4 * ROW)
     for i in range(images):
-        row_sum((x + i * step, part, part, wide), (), like)
+        row_add((x + i * step, part, part, wide), (), like)
         if (i + 1) % PIECE_ROWS == 0 or i == images - 1:
             add_piece(part, sums, wide, like)
     for c in range(last - first):
@@ -103,7 +99,7 @@ def normalize_strip(x, weight, bias, y, mean, rstd, variance, images, step, firs
         put(rstd + at, rounded(inverse, like))
         put(variance + at, rounded(spread, like))
         scale = inverse * get(weight + at, like) if weight else inverse
-        offset = (center - middle) * scale
+        offset = (center - middle) * scale if math.isfinite(scale) else 0.0  # as in ``scale_and_offset``
         fill(scales, c * n, n, rounded(scale, like), like)
         fill(offsets, c * n, n, rounded(offset + get(bias + at, like) if bias else offset, like), like)
     for i in range(images):

@@ -11,6 +11,7 @@ import numpy as np
 ALIGNMENT = 64  # bytes of a cache line and of the widest register
 # The dtypes that have kernels, in the machine's byte order, and a scalar of each.
 LIKE = {np.dtype(np.float32): np.float32(0), np.dtype(np.float64): np.float64(0)}
+NONE = -1, 0, None  # of a buffer: size, address, memory
 _mine = threading.local()  # two Python threads may be inside kernels at once
 
 
@@ -24,10 +25,12 @@ def aligned(size: int) -> np.ndarray:
 def scratch(name: str, size: int) -> int:
     """The address of at least ``size`` bytes, this thread's own under ``name``, valid until the next call."""
     buffers = _mine.__dict__
-    buffer = buffers.get(name)
-    if buffer is None or buffer.size < size:
-        buffers[name] = buffer = aligned(size)
-    return address(buffer)
+    there, place, _ = buffers.get(name, NONE)
+    if there < size:
+        buffer = aligned(size)
+        place = address(buffer)
+        buffers[name] = size, place, buffer
+    return place
 
 
 _pointer = ctypes.c_ssize_t.from_address

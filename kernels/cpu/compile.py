@@ -1,7 +1,8 @@
 """``@kernel`` and ``@parallel_kernel``: Numba's compiler with the project's options, and a cache that notices edits.
 
 Numba looks for edits in the one file of a function. Kernels call micro-kernels of other files, so the folder of
-compiled code is named by a hash of all sources here, of the versions of Numba, LLVM and NumPy, and of the machine.
+compiled code is named by a hash of all sources here, of the versions of Numba, LLVM and NumPy, of Numba's options, and
+of the machine. Where no folder can be written, each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 
 HERE = Path(__file__).parent
 config: Any = numba.config
+OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "CPU_NAME", "CPU_FEATURES")  # Numba's
 
 
 def sources_hash() -> str:
@@ -34,21 +37,39 @@ def sources_hash() -> str:
     digest = hashlib.sha256()
     for path in sorted(HERE.rglob("*.py")):
         digest.update(f"{path.relative_to(HERE)}\0".encode() + path.read_bytes() + b"\0")
-    digest.update(repr((numba.__version__, llvmlite.__version__, np.__version__, MACHINE.key())).encode())
+    options = [str(getattr(config, name, None)) for name in OPTIONS]
+    digest.update(repr((numba.__version__, llvmlite.__version__, np.__version__, options, MACHINE.key())).encode())
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
-    """Where compiled code is kept: in ``TINYGRAD_NOTES_CACHE``, else in the user's cache folder."""
+def cache_folder() -> Path | None:
+    """Where compiled code is kept: in ``TINYGRAD_NOTES_CACHE``, else in the user's cache folder, if there is one."""
     given = os.environ.get("TINYGRAD_NOTES_CACHE")
     if given:
         return Path(given) / sources_hash()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home
+        return None
     return Path(base) / "tinygrad-notes" / "kernels" / sources_hash()
 
 
+def can_keep(folder: Path | None) -> bool:
+    """Whether files can be written there. Else Numba would look for other places, whose code may be old."""
+    if folder is None:
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
+
+
 FOLDER = cache_folder()
-if "avx512f" in MACHINE.features:  # LLVM would rather use half of each register; read when Numba first compiles
+KEEPS = can_keep(FOLDER)
+# LLVM would rather use half of each register; read when Numba first compiles
+if "avx512f" in MACHINE.features and config.CPU_NAME is None:
     config.CPU_NAME = llvm.get_host_cpu_name()
     config.CPU_FEATURES = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
 
@@ -65,34 +86,57 @@ class ParallelKernel:
     other where one thread is asked for or no pool is usable. All shares are the same machine code, compiled once, so
     the number of threads changes no bit but through the cut of the work.
 
-    Arguments are integers, scalars of a dtype, tuples of them, always as long, and small contiguous arrays. They are
-    written into a block of 8-byte slots, which an *entry*, a few instructions long, reads and passes on. What
-    Numba compiles of ``prange`` is in ``run`` alone, for all kernels; for each it would take longer than the kernel.
+    Arguments are integers, scalars of a dtype, tuples of them, always as long, and small contiguous arrays of always
+    the same dtypes. They are written into a block of 8-byte slots, which an *entry*, a few instructions long, reads and
+    passes on. What Numba compiles of ``prange`` is in ``run`` alone, for all kernels; for each it would take longer
+    than the kernel.
     """
 
     def __init__(self, function: Callable[..., Any]):
         self.share = _compiled(function, parallel=False)
-        self.plans: dict[type, tuple[Callable[..., None], int]] = {}
-        self.telling: int | None = None  # the place of a scalar of the dtype, on which alone other kinds depend
+        self.plans: dict[Any, tuple[Callable[..., None], int]] = {}
+        self.telling: Callable[[tuple[Any, ...]], Any] | None = None  # of the first call's NumPy scalars, their types
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
-        if self.telling is None:
-            scalars = (i for i, argument in enumerate(arguments) if isinstance(argument, np.floating))
-            self.telling = next(scalars, 0)
-        kind = type(arguments[self.telling])
+        telling = self.telling or _telling(arguments)
+        kind = telling(arguments)
         plan = self.plans.get(kind)
         if plan is None:
             plan = self.plans[kind] = entries.plan(self.share, arguments)
+            self.telling = telling  # only now: the arguments may have been wrong
         write, entry = plan
-        buffer, block = _block()
-        write(buffer, 0, *arguments)
+        try:
+            block = _blocks.pop()  # not one of each Python thread: a signal's handler may call a kernel in between
+        except IndexError:
+            memory = aligned(entries.BLOCK_BYTES)
+            memory.fill(0)
+            block = memoryview(memory.data).cast("q"), address(memory)
+        slots, place = block
+        write(slots, 0, *arguments)
         shares = arguments[-1]
         if shares == 1 or not threads.usable():
-            run_alone(entry, block, shares)
+            run_alone(entry, place, shares)
         else:
             with threads.pool():
-                run(entry, block, shares)
+                run(entry, place, shares)
+        failed = slots[-1]
+        slots[-1] = 0
+        _blocks.append(block)
+        if failed:
+            raise RuntimeError(f"{self.__name__}: an exception was raised inside the kernel")
+
+
+_blocks: list[tuple[memoryview, int]] = []  # room for the arguments of a call, and where it is; none that are in use
+
+
+def _telling(arguments: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], Any]:
+    """A function of later arguments: the types of those that are scalars of a dtype here. Other kinds never change."""
+    places = [i for i, argument in enumerate(arguments) if isinstance(argument, np.floating)]
+    if len(places) == 1:
+        [place] = places
+        return lambda arguments: type(arguments[place])
+    return lambda arguments: tuple([type(arguments[place]) for place in places])
 
 
 def parallel_kernel(function: Callable[..., Any]) -> ParallelKernel:
@@ -100,26 +144,14 @@ def parallel_kernel(function: Callable[..., Any]) -> ParallelKernel:
     return ParallelKernel(function)
 
 
-_mine = threading.local()
-
-
-def _block() -> tuple[Any, int]:
-    """Room for the arguments of this Python thread's call, and its address."""
-    try:
-        return _mine.block
-    except AttributeError:
-        buffer = aligned(entries.BLOCK_BYTES)
-        _mine.block = buffer, address(buffer)
-        return _mine.block
-
-
 def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(FOLDER)  # read when the decorator runs; other people's functions keep their own
+    before = config.CACHE_DIR, config.DISABLE_JIT
+    # Read when the decorator runs; other people's functions keep their own. Kernels are nothing without a compiler.
+    config.CACHE_DIR, config.DISABLE_JIT = str(FOLDER), 0
     try:
-        return numba.njit(function, parallel=parallel, nogil=True, cache=True, error_model="numpy")
+        return numba.njit(function, parallel=parallel, nogil=True, cache=KEEPS, error_model="numpy")
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR, config.DISABLE_JIT = before
 
 
 class _Notice(event.Listener):
@@ -132,7 +164,8 @@ class _Notice(event.Listener):
 
     def on_start(self, event: Any) -> None:
         self.depth += 1
-        if self.depth == 1 and not self.said:
+        ours = event.data["dispatcher"].py_func.__module__.startswith(__package__)  # not a function of the user's
+        if self.depth == 1 and ours and not self.said:
             self.timer = threading.Timer(1.0, self._say)
             self.timer.daemon = True
             self.timer.start()
@@ -145,7 +178,8 @@ class _Notice(event.Listener):
 
     def _say(self) -> None:
         self.said = True
-        print(f"tinygrad-notes: compiling kernels for this machine, once; they are kept in {FOLDER}", file=sys.stderr)
+        kept = f"once; they are kept in {FOLDER}" if KEEPS else f"for this process alone: cannot write to {FOLDER}"
+        print(f"tinygrad-notes: compiling kernels for this machine, {kept}", file=sys.stderr)
 
 
 event.register("numba:compile", _Notice())

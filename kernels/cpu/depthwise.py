@@ -45,10 +45,9 @@ from tinygrad_notes.kernels.cpu.implicit import (
     WIDTH,
 )
 from tinygrad_notes.kernels.cpu.isa.filter import WIDE, filter_lanes, filter_wide
-from tinygrad_notes.kernels.cpu.isa.runs import copy_bytes
-from tinygrad_notes.kernels.cpu.isa.tile import lanes, tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
-from tinygrad_notes.kernels.cpu.memory import get_int64
+from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64
+from tinygrad_notes.kernels.cpu.isa.tile import tile_columns
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, put, zero
 from tinygrad_notes.kernels.cpu.windows import copy_part
 
 

@@ -6,6 +6,7 @@ and a thread, can be called through its address instead, so that one loop over t
 
 from __future__ import annotations
 
+import inspect
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +15,17 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels.cpu.buffers import address
 
-BLOCK_BYTES = 1024
-INT64, VOID = ir.IntType(64), ir.VoidType()
+BLOCK_BYTES = 1024  # the last 8 say whether an exception was raised
+INT32, INT64, VOID = ir.IntType(32), ir.IntType(64), ir.VoidType()
 ENTRY = ir.FunctionType(VOID, [INT64, INT64])
-_libraries: list[Any] = []  # machine code of entries, which must not be freed
+_kept: list[Any] = []  # machine code of entries, and what they call, which must not be freed
 
 
 @intrinsic
@@ -42,14 +44,23 @@ def plan(function: Any, arguments: tuple[Any, ...]) -> tuple[Callable[..., None]
 
     ``function`` is Numba's, which takes one more argument, the thread, before the last of ``arguments``.
     """
+    wanted = len(inspect.signature(function.py_func).parameters) - 1
+    if len(arguments) != wanted:
+        raise TypeError(f"{function.__name__}: {len(arguments)} arguments, expected {wanted}")
     kinds = [_kind(argument) for argument in arguments]
     layout = struct.Struct("=" + "".join(_slots(kind) for kind in kinds))
-    if layout.size > BLOCK_BYTES:
-        raise TypeError(f"{function.__name__}: {layout.size} bytes of arguments, at most {BLOCK_BYTES}")
-    simple = all(isinstance(argument, int | np.floating) for argument in arguments)
+    if layout.size > BLOCK_BYTES - 8:
+        raise TypeError(f"{function.__name__}: {layout.size} bytes of arguments, at most {BLOCK_BYTES - 8}")
+    simple = all(isinstance(argument, int | float | np.floating) for argument in arguments)
+    arrays = [(i, numba.np.numpy_support.as_dtype(kind.dtype)) for i, kind in enumerate(kinds) if _is_array(kind)]
 
     def write(buffer: Any, offset: int, *arguments: Any) -> None:
         flat: list[Any] = []
+        for i, dtype in arrays:  # the machine code is of one dtype, and does not look at strides
+            if arguments[i].dtype != dtype or not arguments[i].flags.c_contiguous:
+                raise TypeError(
+                    f"{function.__name__}: argument {i} must be an array of {dtype} in one piece, in C order"
+                )
         for argument in arguments:
             _flatten(argument, flat)
         layout.pack_into(buffer, offset, *flat)
@@ -73,9 +84,13 @@ def _kind(argument: Any) -> Any:
     return types.Tuple(kinds)
 
 
+def _is_array(kind: Any) -> bool:
+    return isinstance(kind, types.Array)
+
+
 def _slots(kind: Any) -> str:
     """The slots of an argument, as ``struct`` writes them."""
-    if isinstance(kind, types.Array):
+    if _is_array(kind):
         return "q" * (5 + 2 * kind.ndim)
     if isinstance(kind, types.BaseTuple):
         items: Any = kind  # a tuple type is iterated over the types of its items
@@ -103,7 +118,7 @@ def _entry(function: Any, kinds: tuple[Any, ...]) -> int:
     passed = context.get_arg_packer(kinds).argument_types
     thread = len(passed) - 2
     kind = context.call_conv.get_function_type(types.none, kinds)
-    name = f"entry_{target:x}"
+    name = f"entry_{len(_kept)}_{function.__name__}"
     library = context.codegen().create_library(name)
     module = library.create_ir_module(name)
     entry = ir.Function(module, ENTRY, name)
@@ -116,9 +131,13 @@ def _entry(function: Any, kinds: tuple[Any, ...]) -> int:
             place = builder.add(entry.args[0], INT64(8 * (i - (i > thread))))
             values.append(builder.load(builder.inttoptr(place, type_.as_pointer())))
     result, exception = (builder.alloca(pointer.pointee) for pointer in kind.args[:2])
-    builder.call(builder.inttoptr(INT64(target), kind.as_pointer()), [result, exception, *values])
+    status = builder.call(builder.inttoptr(INT64(target), kind.as_pointer()), [result, exception, *values])
+    fine = [builder.icmp_signed("==", status, code) for code in (RETCODE_OK, RETCODE_NONE)]
+    with builder.if_then(builder.not_(builder.or_(*fine)), likely=False):
+        place = builder.add(entry.args[0], INT64(BLOCK_BYTES - 8))
+        builder.store(INT64(1), builder.inttoptr(place, INT64.as_pointer()))
     builder.ret_void()
     library.add_ir_module(module)
     library.finalize()
-    _libraries.append(library)
+    _kept.append((library, compiled))
     return int(library.get_pointer_to_function(name))

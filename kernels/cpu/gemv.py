@@ -17,8 +17,7 @@ from numba.extending import intrinsic
 
 from tinygrad_notes.kernels.cpu.buffers import address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.isa.tile import lanes
-from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes, get, itemsize, put, zero
+from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes, get, itemsize, lanes, put, zero
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 SUMS = 4  # vectors of sums of a dot product: enough that an addition need not wait for the one before
@@ -26,7 +25,7 @@ COLUMNS = 8  # added at once
 STRETCH = 2048  # elements of the result that stay in the cache
 GROUP = 256  # columns whose sum is kept apart: rounding grows with the length of a sum
 PART = 8192  # least depth of a part of a long dot product
-PER_THREAD = 20_000  # multiplications that repay waking a thread
+PER_THREAD = 125_000  # multiplications that repay waking a thread
 
 
 @intrinsic

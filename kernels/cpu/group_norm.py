@@ -13,9 +13,9 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.batch_norm import SHORT, products, row_scaled, row_slope, scale_and_offset
 from tinygrad_notes.kernels.cpu.buffers import address
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import rounded
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.layer_norm import PER_THREAD, fits, normalize, normalize_grad
-from tinygrad_notes.kernels.cpu.memory import rounded
 from tinygrad_notes.kernels.cpu.moments import moments
 from tinygrad_notes.kernels.cpu.threads import threads_for
 

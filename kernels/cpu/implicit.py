@@ -18,10 +18,9 @@ from typing import NamedTuple
 
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.filter import filter_tile
-from tinygrad_notes.kernels.cpu.isa.runs import copy_bytes
+from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64, put_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_row, tile_columns
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
-from tinygrad_notes.kernels.cpu.memory import get_int64, put_int64
 from tinygrad_notes.kernels.cpu.windows import copy_part
 
 

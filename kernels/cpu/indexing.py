@@ -15,8 +15,8 @@ import numpy as np
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, copy_bytes, get_int64, put_int64, rounded
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, copy_bytes, get_int64, put_int64, rounded
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -193,11 +193,11 @@ def _places(arrays: tuple[Array, ...] | None, index: Any, shape: tuple[int, ...]
         wide = [part.astype(np.int64) for part in arrays]
         try:
             counted = tuple(np.where(part < 0, part + n, part) for part, n in zip(wide, shape))
-            return np.ascontiguousarray(np.ravel_multi_index(counted, shape), np.int64)
+            return np.asarray(np.ravel_multi_index(counted, shape), np.int64, order="C")
         except ValueError:  # an index out of range, of which the next line says more
             pass
     # NumPy applies the index to the numbers of all elements, and with that finds errors.
-    return np.ascontiguousarray(np.arange(math.prod(shape)).reshape(shape)[index])
+    return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index], order="C")
 
 
 def _add_rows(g: Array, places: Array, rows: int, columns: int) -> Array:

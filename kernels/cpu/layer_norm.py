@@ -14,9 +14,9 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE, PIECE_ROWS, add_piece, mean_of_squares, moments
 from tinygrad_notes.kernels.cpu.threads import threads_for
 

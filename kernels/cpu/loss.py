@@ -12,12 +12,13 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address
+from tinygrad_notes.kernels.cpu.common_rows import row_maximum, row_scaled
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, get_int64, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, get_int64, rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE
-from tinygrad_notes.kernels.cpu.softmax import exponentials, exponentials_sum, row_maximum, row_scaled
+from tinygrad_notes.kernels.cpu.softmax import exponentials, exponentials_sum
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray

@@ -19,9 +19,9 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, copy_bytes, get_int32, put_int32, put_int64, rounded
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.largest import lanes_of, largest_along_row, largest_of_rows, split_pairs
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, copy_bytes, get_int32, put_int32, put_int64, rounded
 from tinygrad_notes.kernels.cpu.pooling_windows import Size, cover, covering_boxes, sliding_boxes, three, window_count
 from tinygrad_notes.kernels.cpu.threads import threads_for
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 from tinygrad_notes.kernels.cpu.compile import kernel
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 
 PIECE = 512  # elements of a row that are summed in its dtype: 16 in each of 4 vectors of 8 lanes
 PIECE_ROWS = 64  # rows of a matrix that are, where sums run down its columns

@@ -20,8 +20,9 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.elementwise import share
+from tinygrad_notes.kernels.cpu.isa.memory import get_int64
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, get_integer, itemsize
+from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, itemsize
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -122,7 +123,7 @@ def square_sum(context, x, count, like):
 
 @kernel
 def cell(table, line, column):
-    return get_integer(table + (line * 6 + column) * 8)
+    return get_int64(table + (line * 6 + column) * 8)
 
 
 @parallel_kernel

@@ -9,17 +9,9 @@ uses each element of B only a few times, so there B is read where it stands; one
 from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
-from tinygrad_notes.kernels.cpu.isa.tile import (
-    ROWS,
-    copy_column,
-    copy_row,
-    lanes,
-    multiply_tile_onto,
-    tile_columns,
-    transpose_columns,
-    transpose_rows,
-)  # fmt: skip
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_column, copy_row, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.transpose import transpose_columns, transpose_rows
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, one, put, zero
 
 DEPTH = 256  # of a block
 BLOCK_ROWS, BLOCK_COLUMNS = 120, 2048  # multiples of what a tile has

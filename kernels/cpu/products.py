@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
-SMALL = 48**3  # multiplications below which NumPy, which then stays in this thread, is as fast
+SMALL = 64**3  # multiplications below which NumPy, which then stays in this thread, is as fast
 SMALL_VECTOR = 9216  # the same, of a matrix and a vector
 PER_THREAD = 80**3  # multiplications that repay waking a thread
 COLUMNS = 32  # shares of columns are multiples of this
@@ -37,7 +36,11 @@ def matmul(a: Array, b: Array) -> Array:
         if k and (m == 1 or n == 1):
             return (matrix_times_vector(a, b[:, 0]) if n == 1 else matrix_times_vector(b.T, a[0])).reshape(m, n)
         value = np.empty((m, n), a.dtype)
-        _multiply(address(a), 0, 0, a.strides, address(b), 0, 0, b.strides, value, 0, 1, 1, m, n, k)
+        a_row, a_column = a.strides
+        b_row, b_column = b.strides
+        _multiply(
+            address(a), 0, 0, a_row, a_column, address(b), 0, 0, b_row, b_column, value, 0, 1, 1, m, n, k, work,
+        )  # fmt: skip
         return value
     if not (a.ndim and b.ndim and a.size and b.size and _fits(a, b)):
         return reference.matmul(a, b)
@@ -49,7 +52,10 @@ def matmul(a: Array, b: Array) -> Array:
     n = b.shape[-1]
     if b.shape[-2] != k:
         return reference.matmul(a, b)  # which raises
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        return reference.matmul(a, b)  # which says it better
     value = np.empty((*batch, m, n), a.dtype)
     if value.size * k <= SMALL:
         return reference.matmul(a, b)
@@ -75,20 +81,26 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """x Wᵀ + b."""
     outputs, inputs = weight.shape
     work = x.size * outputs
-    if not work or not _fits(x, weight) or (work <= SMALL and (work <= SMALL_VECTOR or x.size > inputs)):
+    if not work or (work <= SMALL and (work <= SMALL_VECTOR or x.size > inputs)) or not _fits(x, weight):
+        return reference.linear(x, weight, bias)
+    # the reference raises, or knows what to do with a bias of another kind
+    if x.shape[-1:] != (inputs,) or (bias is not None and (bias.shape != (outputs,) or not _fits(x, bias))):
         return reference.linear(x, weight, bias)
     lead = x.shape[:-1]
     if x.ndim != 2:
         x = x.reshape(-1, inputs)
-    if len(x) == 1:
-        value = matrix_times_vector(weight, x[0]).reshape(*lead, outputs)
+    if len(x) == 1 or outputs == 1:
+        value = matrix_times_vector(weight, x[0]) if len(x) == 1 else matrix_times_vector(x, weight[0])
+        value = value.reshape(*lead, outputs)
         return value if bias is None else value + bias
     value = np.empty((*lead, outputs), x.dtype)
     if bias is not None and bias.strides[0] != bias.itemsize:
         bias = np.ascontiguousarray(bias)
+    x_row, x_column = x.strides
+    weight_row, weight_column = weight.strides
     _multiply(
-        address(x), 0, 0, x.strides, address(weight), 0, 0, weight.strides[::-1], value,
-        0 if bias is None else address(bias), 1, 1, x.shape[0], outputs, inputs,
+        address(x), 0, 0, x_row, x_column, address(weight), 0, 0, weight_column, weight_row, value,
+        0 if bias is None else address(bias), 1, 1, x.shape[0], outputs, inputs, work,
     )  # fmt: skip
     return value
 
@@ -114,27 +126,30 @@ def _batch(a: Array, b: Array, c: Array) -> None:
             _batch(a[i], b[i], c[i])
         return
     (outer, a_outer, b_outer), (inner, a_inner, b_inner) = [(1, 0, 0)] * (2 - len(axes)) + axes
+    (a_row, a_column), (b_row, b_column) = a.strides[-2:], b.strides[-2:]
     _multiply(
-        address(a), a_outer, a_inner, a.strides[-2:], address(b), b_outer, b_inner, b.strides[-2:], c, 0, outer, inner,
-        a.shape[-2], b.shape[-1], a.shape[-1],
+        address(a), a_outer, a_inner, a_row, a_column, address(b), b_outer, b_inner, b_row, b_column, c, 0, outer,
+        inner, a.shape[-2], b.shape[-1], a.shape[-1], c.size * a.shape[-1],
     )  # fmt: skip
 
 
 def _multiply(
-    a: int, a_outer: int, a_inner: int, a_steps: Any, b: int, b_outer: int, b_inner: int, b_steps: Any, c: Array,
-    bias: int, outer: int, inner: int, m: int, n: int, k: int,
+    a: int, a_outer: int, a_inner: int, a_row: int, a_column: int, b: int, b_outer: int, b_inner: int, b_row: int,
+    b_column: int, c: Array, bias: int, outer: int, inner: int, m: int, n: int, k: int, work: int,
 ) -> None:  # fmt: skip
-    """Fill c, contiguous, by :func:`multiply_batch`."""
-    items = outer * inner
-    work = items * m * n * k
-    threads = 1 if work < 2 * PER_THREAD else threads_for(work, PER_THREAD)
-    tall, wide = (m, n) if items % threads == 0 else _rectangle(m, n, threads)
-    if c.size:
-        multiply_batch(
-            a, a_outer, a_inner, *a_steps, b, b_outer, b_inner, *b_steps, address(c), bias, outer, inner, m, n, k, tall,
-            wide, LIKE[c.dtype.char], PARTS[PRECISION.get()] if HAS_PARTS else 3, scratch("gemm", threads * WORK_BYTES),
-            threads,
-        )  # fmt: skip
+    """Fill c, contiguous, by :func:`multiply_batch`. ``work``: multiplications."""
+    if not c.size:
+        return
+    tall, wide, threads = m, n, 1
+    if work >= 2 * PER_THREAD:
+        threads = threads_for(work, PER_THREAD)
+        if outer * inner % threads:
+            tall, wide = _rectangle(m, n, threads)
+    multiply_batch(
+        a, a_outer, a_inner, a_row, a_column, b, b_outer, b_inner, b_row, b_column, address(c), bias, outer, inner, m,
+        n, k, tall, wide, LIKE[c.dtype.char], PARTS[PRECISION.get()] if HAS_PARTS else 3,
+        scratch("gemm", threads * WORK_BYTES), threads,
+    )  # fmt: skip
 
 
 @lru_cache(1024)

@@ -13,11 +13,12 @@ import numpy as np
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import streaming
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
+from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_maximum, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.memory import rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize
-from tinygrad_notes.kernels.cpu.memory import rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE, total
 from tinygrad_notes.kernels.cpu.softmax_columns import WORK_BYTES, softmax_columns, softmax_grad_columns
 from tinygrad_notes.kernels.cpu.threads import threads_for
@@ -27,31 +28,13 @@ PER_THREAD = 1 << 14  # elements that repay waking a thread
 FEW_COLUMNS = 8  # fewer do not fill a vector: the axis is moved to the end instead
 
 
-def maximum(v, x, scalars):
-    return [], [x[0]]
-
-
-def exponential(v, x, scalars):
-    """exp(x - m), and its sum."""
-    e = functions.exp(v, v.builder.fsub(x[0], scalars[0]))
-    return [e], [e]
-
-
 def exponential_only_summed(v, x, scalars):
-    return [], exponential(v, x, scalars)[1]
-
-
-def scaled(v, x, scalars):
-    return [v.builder.fmul(x[0], scalars[0])], []
+    return [], [functions.exp(v, v.builder.fsub(x[0], scalars[0]))]
 
 
 def below(v, x, scalars):
     """(x - m) - l."""
     return [v.builder.fsub(v.builder.fsub(x[0], scalars[0]), scalars[1])], []
-
-
-def product(v, x, scalars):
-    return [], [v.builder.fmul(x[0], x[1])]
 
 
 def softmax_slope(v, x, scalars):
@@ -64,12 +47,8 @@ def log_softmax_slope(v, x, scalars):
     return [v.builder.fsub(x[0], v.builder.fmul(functions.exp(v, x[1]), scalars[0]))], []
 
 
-row_maximum = row(1, 0, 0, maximum, ("max",))
-row_exponential = row(1, 1, 1, exponential, ("sum",))
 row_exponential_sum = row(1, 0, 1, exponential_only_summed, ("sum",))
-row_scaled = row(1, 1, 1, scaled)
 row_below = row(1, 1, 2, below)
-row_product = row(2, 0, 0, product, ("sum",))
 row_softmax_slope = row(2, 1, 1, softmax_slope)
 row_log_softmax_slope = row(2, 1, 1, log_softmax_slope)
 stream_below = row(1, 1, 2, below, streams=True)

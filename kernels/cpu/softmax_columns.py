@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 
+from tinygrad_notes.kernels.cpu.common_rows import row_add
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
-from tinygrad_notes.kernels.cpu.memory import clear_bytes, rounded
 from tinygrad_notes.kernels.cpu.moments import PIECE_ROWS, add_piece
 
 STRIP_BYTES = 1 << 17  # of a strip of columns, which should stay in the second cache
@@ -43,10 +44,6 @@ def _below(v, x, scalars):
     return [v.builder.fsub(v.builder.fsub(x[0], x[1]), x[2])], []
 
 
-def _sum(v, x, scalars):
-    return [v.builder.fadd(x[0], x[1])], []
-
-
 def _sum_of_products(v, x, scalars):
     return [v.multiply_add(x[0], x[1], x[2])], []
 
@@ -66,7 +63,6 @@ row_exponential = row(3, 2, 0, _exponential)
 row_exponential_sum = row(3, 1, 0, _exponential_sum)
 row_scaled = row(2, 1, 0, _scaled)
 row_below = row(3, 1, 0, _below)
-row_sum = row(2, 1, 0, _sum)
 row_sum_of_products = row(3, 1, 0, _sum_of_products)
 row_softmax_slope = row(3, 1, 0, _softmax_slope)
 row_log_softmax_slope = row(3, 1, 0, _log_softmax_slope)
@@ -119,7 +115,7 @@ def softmax_grad_strip(g, y, dx, n, stride, wide, logarithm, work, like):
     for i in range(n):
         line = i * stride
         if logarithm:
-            row_sum((g + line, part, part, wide), (), like)
+            row_add((g + line, part, part, wide), (), like)
         else:
             row_sum_of_products((g + line, y + line, part, part, wide), (), like)
         if (i + 1) % PIECE_ROWS == 0 or i == n - 1:

@@ -26,10 +26,10 @@ from tinygrad_notes.kernels.cpu.isa.amx import (
     split_pair,
     split_row,
 )  # fmt: skip
+from tinygrad_notes.kernels.cpu.isa.memory import get_int64, put_int64
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import lanes, transpose_edge
-from tinygrad_notes.kernels.cpu.isa.vector import get, one, put, zero
-from tinygrad_notes.kernels.cpu.memory import get_int64, put_int64
+from tinygrad_notes.kernels.cpu.isa.transpose import transpose_edge
+from tinygrad_notes.kernels.cpu.isa.vector import get, lanes, one, put, zero
 from tinygrad_notes.kernels.cpu.panels import VECTOR_BYTES, multiply_vectors
 
 SPLIT_DEPTH, SPLIT_ROWS, SPLIT_COLUMNS = 512, 128, 1024  # of a block; that of A stays in the second cache

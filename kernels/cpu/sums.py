@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_notes.kernels.cpu.buffers import address
+from tinygrad_notes.kernels.cpu.common_rows import row_add
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
-from tinygrad_notes.kernels.cpu.isa.rows import row
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 PART = 128  # rows whose sum runs in the dtype of the matrix; the sums of the parts are added in float64
 PER_THREAD = 1 << 15  # elements that repay waking a thread
-
-row_clear = row(0, 1, 0, lambda v, x, s: ([v.constant(0.0)], []))
-row_add = row(2, 1, 0, lambda v, x, s: ([v.builder.fadd(x[0], x[1])], []))
 
 
 @parallel_kernel
@@ -24,7 +22,7 @@ def sum_parts(x, stride, rows, columns, parts, like, thread, threads):
     count = (rows + PART - 1) // PART
     for part in range(thread * count // threads, (thread + 1) * count // threads):
         total = parts + part * line
-        row_clear((total, columns), (), like)
+        clear_bytes(total, line)
         for i in range(part * PART, min(rows, part * PART + PART)):
             row_add((total, x + i * stride, total, columns), (), like)
 

@@ -7,6 +7,7 @@ lets one caller in at a time, and a forked child computes alone.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import os
 import threading
@@ -37,7 +38,20 @@ def _load_tbb() -> bool:
     return False
 
 
-HAS_TBB = _load_tbb()
+def _can_use_tbb() -> bool:
+    """Whether the library is there, Numba was built for it, and no other pool is running already."""
+    if not _load_tbb():
+        return False
+    try:
+        importlib.import_module("numba.np.ufunc.tbbpool")
+        return bool(numba.threading_layer() == "tbb")
+    except ImportError:
+        return False
+    except ValueError:  # no pool is running
+        return True
+
+
+HAS_TBB = _can_use_tbb()
 if HAS_TBB and config.THREADING_LAYER == "default":  # unless the user chose another
     config.THREADING_LAYER_PRIORITY = ["tbb", "omp", "workqueue"]
 SAFE = HAS_TBB and config.THREADING_LAYER in ("default", "tbb", "threadsafe", "forksafe", "safe")

@@ -25,12 +25,11 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
-from tinygrad_notes.kernels.cpu.isa.runs import add_run, clear_bytes, copy_bytes
+from tinygrad_notes.kernels.cpu.isa.memory import add_run, clear_bytes, copy_bytes, get_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, tile_columns
-from tinygrad_notes.kernels.cpu.isa.transpose import lanes, transpose
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
+from tinygrad_notes.kernels.cpu.isa.transpose import transpose
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, put, zero
 from tinygrad_notes.kernels.cpu.isa.window_sums import DOTS, dot_windows, multiply_windows
-from tinygrad_notes.kernels.cpu.memory import get_int64
 from tinygrad_notes.kernels.cpu.threads import threads_for
 from tinygrad_notes.kernels.cpu.windows import copy_part
 from tinygrad_notes.kernels.reference.windows import span

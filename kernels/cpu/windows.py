@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.isa.runs import add_run, clear_bytes, copy_bytes, copy_every
+from tinygrad_notes.kernels.cpu.isa.memory import add_run, clear_bytes, copy_bytes, copy_every
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.products import matmul
 from tinygrad_notes.kernels.cpu.threads import threads_for

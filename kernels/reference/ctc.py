@@ -69,6 +69,7 @@ def ctc_loss(
     Returns losses (N,), and for backward log_alpha (T, N, 2S + 1): the log-probability of all ways to be in a state
     after a frame, less the largest one of the frame. Sums over time run in float64.
     """
+    target_lengths = target_lengths.astype(np.int64)  # of 0 to S; of 2 S + 1 states a small dtype may lose count
     labels, skips = _states(targets, target_lengths, blank)
     emissions = _emissions(log_probs, labels, target_lengths)
     alpha = np.zeros_like(emissions, shape=labels.shape) - np.inf
@@ -100,6 +101,7 @@ def ctc_loss_grad(
     dlog_probs[t, n, c] = -g[n] P(frame t has label c | target), a distribution in each of an input's frames. Frames
     beyond an input's length, and inputs without an alignment, get 0.
     """
+    target_lengths = target_lengths.astype(np.int64)  # of 0 to S; of 2 S + 1 states a small dtype may lose count
     labels, skips = _states(targets, target_lengths, blank)
     emissions = _emissions(log_probs, labels, target_lengths)
     states = np.arange(labels.shape[1], like=log_probs)

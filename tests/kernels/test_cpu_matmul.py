@@ -102,6 +102,60 @@ def test_linear(every_size, lead, bias):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * 30)
 
 
+def test_byte_order_and_other_dtypes_are_the_references(every_size):
+    a, b = normal(20, 30), normal(30, 20)
+    for dtype in (">f4", ">f8", np.float16, np.int32, np.complex64):
+        x, y = (a * 4).astype(dtype), (b * 4).astype(dtype)
+        np.testing.assert_array_equal(matmul(x, y), reference.matmul(x, y))
+        np.testing.assert_array_equal(linear(x, y.T, y[0]), reference.linear(x, y.T, y[0]))
+    np.testing.assert_allclose(matmul(a.astype(">f4"), b), a @ b, rtol=1e-4, atol=1e-5)
+
+
+def test_one_number_everywhere(every_size):
+    a, b = normal(20, 30), normal(30, 20)
+    one, whole = np.broadcast_to(np.float32(1.5), (30, 30)), np.full((30, 30), 1.5, np.float32)
+    np.testing.assert_allclose(matmul(a, one), a @ whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(matmul(one, b), whole @ b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(linear(a, one, None), a @ whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [
+    ((4, 6), (5, 6)), ((6,), (5, 6)), ((0, 6), (5, 6)), ((4, 6), (5,)), ((), (6, 5)), ((6,), ()), ((5,), (6,)),
+    ((2, 4, 6), (3, 6, 5)), ((2, 4, 6), (2, 5, 6)), ((2, 4, 6), (7,)), ((7,), (2, 6, 5)), ((2, 4, 6), (5, 6)),
+])  # fmt: skip
+def test_shapes_that_do_not_fit_are_errors(every_size, shapes):
+    a, b = (normal(*shape) for shape in shapes)
+    for function in (reference.matmul, matmul):
+        with pytest.raises(ValueError, match=r"not aligned|mismatch|broadcast|dimension"):
+            function(a, b)
+
+
+def test_linear_of_shapes_that_do_not_fit(every_size):
+    """Read as if they fitted, they would give numbers, of memory that is not theirs."""
+    for x, weight, bias in [
+        (normal(4, 6), normal(5, 3), None),
+        (normal(4, 3), normal(5, 6), None),
+        (normal(2, 3, 6), normal(5, 9), None),
+        (normal(4, 6), normal(5, 6), normal(4)),
+    ]:
+        with pytest.raises(ValueError, match=r"not aligned|broadcast"):
+            linear(x, weight, bias)
+    x, weight = normal(4, 6), normal(5, 6)
+    for bias in (normal(1), normal(5, dtype=np.float64), normal(10)[::-2]):
+        got, wanted = linear(x, weight, bias), reference.linear(x, weight, bias)
+        assert got.dtype == wanted.dtype
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(linear(x, weight[:1], bias[:1]), x @ weight[:1].T + bias[:1], rtol=1e-5, atol=1e-5)
+
+
+def test_results_share_no_memory(every_size):
+    a, b = normal(8, 8), normal(8, 8)
+    for got in (matmul(a, b), matmul(a, b[0]), matmul(a[:1], b), linear(a, b, None), linear(a[:1], b, None)):
+        assert not np.shares_memory(got, a)
+        assert not np.shares_memory(got, b)
+        assert got.flags.writeable
+
+
 def test_as_many_threads_as_wanted_the_same_bits(every_size, monkeypatch):
     a, b = normal(257, 600), normal(600, 300)
     batch = normal(5, 40, 60), normal(60, 50)

@@ -160,3 +160,14 @@ def test_through_the_op():
             (y * y).sum().backward()
             found.append((y.data, t.grad.data))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (5, 6, 3), (5, 6, 20)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_infinite_weights(shape, dtype):
+    """An infinite weight makes ±inf of all numbers but the mean, and leaves other channels alone."""
+    x, weight, bias = normal(*shape, dtype=dtype), normal(6, dtype=dtype), normal(6, dtype=dtype)
+    weight[1], weight[4] = np.inf, -np.inf
+    for name, *rest in [("batch_norm", EPS), ("group_norm", EPS, 2)]:
+        got = getattr(cpu, name)(x, weight, bias, *rest)[0]
+        np.testing.assert_allclose(got, getattr(reference, name)(x, weight, bias, *rest)[0], rtol=1e-4, atol=1e-5)

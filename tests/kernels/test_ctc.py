@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.differences import assert_gradients
+from tinygrad_notes.kernels import cpu, reference
 from tinygrad_notes.kernels.reference.ctc import ctc_loss, ctc_loss_grad
 from tinygrad_notes.study.samples.ctc import alignments, by_enumeration
 
@@ -124,3 +125,16 @@ def test_strides_emptiness_and_bits():
     losses, log_alpha = ctc_loss(log_probs[:0, :4], *no_frames)
     assert np.isinf(losses).all()
     assert ctc_loss_grad(losses, log_probs[:0, :4], *no_frames, log_alpha).shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize("backend", [reference, cpu])
+def test_lengths_of_any_integer_dtype(backend):
+    """Twice a length, and one less than none, do not fit into one byte."""
+    log_probs, targets = sample(150, 2), np.tile([1, 2], (2, 70))
+    frames, lengths = np.array([150, 9]), np.array([140, 0])
+    losses, log_alpha = backend.ctc_loss(log_probs, targets, frames, lengths, 0)
+    g = np.ones(2)
+    gradient = backend.ctc_loss_grad(g, log_probs, targets, frames, lengths, 0, log_alpha)
+    small = targets.astype(np.uint8), frames.astype(np.uint8), lengths.astype(np.uint8), 0
+    np.testing.assert_array_equal(backend.ctc_loss(log_probs, *small)[0], losses)
+    np.testing.assert_array_equal(backend.ctc_loss_grad(g, log_probs, *small, log_alpha), gradient)

@@ -4,7 +4,7 @@ With 16 registers of 8 lanes a tile has 6 rows and 2 vectors of columns: 12 regi
 an element of a, spread over its lanes. Each step loads 2 vectors and 6 elements and does 12 multiply-adds, so that the
 two units that multiply are busy and the loads hide behind them. With 32 registers 12 rows fit.
 
-Beside it stands what fills panels: copies of short lines, and transpositions in registers.
+Beside it stand the copies of short lines that fill panels; ``transpose.py`` has the transpositions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
-from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, INT32, INT64, Lanes
+from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, INT64, Lanes
 
 ROWS = 12 if MACHINE.registers == 32 else 6
 VECTORS = 2
@@ -58,78 +58,6 @@ def copy_column(context, target, source, like):
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, like), generate
-
-
-def _transpose(v: Lanes, lines: list) -> list:
-    """The columns of a square of vectors, as vectors. Squares of half the side change places, in each of them again."""
-    lines = lines + [ir.Constant(v.type, ir.Undefined)] * (v.count - len(lines))
-    half = v.count // 2
-    while half:
-        for i in (i for i in range(v.count) if not i & half):
-            low, high = lines[i], lines[i + half]
-            first = [j if not j & half else v.count + j - half for j in range(v.count)]
-            for line, order in ((i, first), (i + half, [j + half for j in first])):
-                mask = ir.Constant(ir.VectorType(INT32, v.count), order)
-                lines[line] = v.builder.shuffle_vector(low, high, mask)
-        half //= 2
-    return lines
-
-
-def _transpose_lines(builder, dtype, width, target, source, stride):
-    """``width`` lines of as many elements as a vector has, to as many rows of ``width`` elements, one after another."""
-    v = Lanes(builder, dtype)
-    for first in range(0, width, v.count):
-        there = min(v.count, width - first)
-        lines = [
-            v.load(builder.add(source, builder.mul(stride, ir.Constant(INT64, first + i))), 0) for i in range(there)
-        ]
-        kind = ir.VectorType(v.element, there)
-        for p, column in enumerate(_transpose(v, lines)):
-            if there < v.count:
-                order = ir.Constant(ir.VectorType(INT32, there), list(range(there)))
-                column = builder.shuffle_vector(column, column, order)
-            place = v.address(target, (p * width + first) * v.itemsize, kind)
-            builder.store(column, place).align = v.itemsize
-
-
-@intrinsic
-def lanes(context, like):
-    """Elements of one vector of this dtype, a constant for the compiler."""
-    count = MACHINE.lanes(ELEMENTS[like][1])
-    return types.int64(like), lambda context, builder, signature, arguments: ir.Constant(INT64, count)
-
-
-@intrinsic
-def transpose_columns(context, target, source, stride, like):
-    """``lanes`` rows of ``tile_columns`` elements at ``target``, from as many lines, each ``stride`` bytes on."""
-
-    def generate(context, builder, signature, arguments):
-        _transpose_lines(builder, like, VECTORS * Lanes(builder, like).count, *arguments[:3])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64, like), generate
-
-
-@intrinsic
-def transpose_rows(context, target, source, stride, like):
-    """The same with ROWS lines."""
-
-    def generate(context, builder, signature, arguments):
-        _transpose_lines(builder, like, ROWS, *arguments[:3])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64, like), generate
-
-
-@intrinsic
-def transpose_edge(context, target, source, stride, like):
-    """The same with 32 lines."""
-
-    def generate(context, builder, signature, arguments):
-        _transpose_lines(builder, like, 32, *arguments[:3])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64, like), generate
 
 
 def _tile(builder, dtype, depth, a, a_row, a_column, b, b_stride, c, c_stride, old, old_stride, alpha, beta):

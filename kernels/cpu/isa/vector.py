@@ -127,6 +127,13 @@ def itemsize(context, like):
 
 
 @intrinsic
+def lanes(context, like):
+    """Elements of one vector of this dtype, a constant for the compiler."""
+    count = MACHINE.lanes(ELEMENTS[like][1])
+    return types.int64(like), lambda context, builder, signature, arguments: ir.Constant(INT64, count)
+
+
+@intrinsic
 def zero(context, like):
     """0 in this dtype."""
     return like(like), lambda context, builder, signature, arguments: ir.Constant(ELEMENTS[like][0], 0.0)
@@ -159,13 +166,3 @@ def put(context, address, value):
         return context.get_dummy_value()
 
     return types.none(types.int64, value), generate
-
-
-@intrinsic
-def get_integer(context, address):
-    """The 64-bit integer at an address."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.load(builder.inttoptr(arguments[0], INT64.as_pointer()))
-
-    return types.int64(types.int64), generate

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, copy_bytes
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
 from tinygrad_notes.kernels.cpu.recurrent.scan import (
     PRODUCT_BYTES,
     multiply_packed,
     previous_place,
-    row_clear,
-    row_copy,
     take_valid,
     valid,
 )
@@ -117,8 +116,8 @@ def gru_forward(
         for i in range(start, end):
             p, g, place = projected + (t * batch + i) * 3 * line, gates + (t * batch + i) * 4 * line, i * line
             if not valid(lengths, i, t):
-                row_clear((g, 4 * hidden), (), like)
-                row_clear((outputs + t * batch * line + place, hidden), (), like)
+                clear_bytes(g, 4 * line)
+                clear_bytes(outputs + t * batch * line + place, line)
             elif not reset_after:
                 row_gru_state(
                     (
@@ -153,9 +152,9 @@ def gru_backward(
             g, d, place = gates + (now + i) * 4 * line, g_projected + (now + i) * 3 * line, (now + i) * line
             e, carried = g_hidden + (now + i) * 3 * line, fresh + (i - start) * line
             if not valid(lengths, i, t):
-                row_clear((d, 3 * hidden), (), like)
-                row_clear((e, 3 * hidden), (), like)
-                row_clear((carried, hidden), (), like)
+                clear_bytes(d, 3 * line)
+                clear_bytes(e, 3 * line)
+                clear_bytes(carried, line)
                 continue
             before = previous_place(outputs, h0, lengths, i, t, reverse, batch * line, line)
             row_gru_cell_grad(
@@ -167,7 +166,7 @@ def gru_backward(
             )  # fmt: skip
             if reset_after:
                 row_gru_reset_after_grad((g, g + 3 * line, d + 2 * line, d, e + 2 * line, hidden), (), like)
-                row_copy((d, e, 2 * hidden), (), like)
+                copy_bytes(e, d, 2 * line)
         first = (now + start) * 3 * line
         if reset_after:
             multiply_packed(g_hidden + first, 3 * line, tall, weight, hidden, 3 * hidden, fresh, line, one(like), mine)
@@ -186,4 +185,4 @@ def gru_backward(
             multiply_packed(
                 g_projected + first, 3 * line, tall, weight, hidden, 2 * hidden, fresh, line, one(like), mine
             )
-        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+        take_valid(fresh, g_h, lengths, t, start, end, line)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
 from tinygrad_notes.kernels.cpu.recurrent.scan import (
     PRODUCT_BYTES,
     multiply_packed,
     previous_place,
-    row_clear,
     take_valid,
     valid,
 )
@@ -61,9 +61,9 @@ def lstm_forward(
         for i in range(start, end):
             g, place = now + i * wide, (t * batch + i) * line
             if not valid(lengths, i, t):
-                row_clear((g, 4 * hidden), (), like)
-                row_clear((outputs + place, hidden), (), like)
-                row_clear((cells + place, hidden), (), like)
+                clear_bytes(g, wide)
+                clear_bytes(outputs + place, line)
+                clear_bytes(cells + place, line)
                 continue
             row_lstm_cell(
                 (
@@ -92,7 +92,7 @@ def lstm_backward(
         for i in range(start, end):
             g, d, place = gates + (now + i) * wide, g_projected + (now + i) * wide, (now + i) * line
             if not valid(lengths, i, t):
-                row_clear((d, 4 * hidden), (), like)
+                clear_bytes(d, wide)
                 continue
             before = previous_place(cells, c0, lengths, i, t, reverse, batch * line, line)
             row_lstm_cell_grad(
@@ -106,4 +106,4 @@ def lstm_backward(
             g_projected + (now + start) * wide, wide, end - start, weight, hidden, 4 * hidden, fresh, line,
             zero(like), mine,
         )  # fmt: skip
-        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+        take_valid(fresh, g_h, lengths, t, start, end, line)

@@ -12,23 +12,11 @@ from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
 from tinygrad_notes.kernels.cpu.gemm import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
-from tinygrad_notes.kernels.cpu.isa.rows import row
+from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import get_integer, itemsize, one
+from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one
 
 PRODUCT_BYTES = A_BYTES + TILE_BYTES  # scratch of multiply_packed
-
-
-def _clear(v, x, s):
-    return [v.constant(0.0)], []
-
-
-def _copy(v, x, s):
-    return [x[0]], []
-
-
-row_clear = row(0, 1, 0, _clear)
-row_copy = row(1, 1, 0, _copy)
 
 
 @kernel
@@ -64,14 +52,14 @@ def multiply_packed(a, a_row, rows, weight, columns, depth, c, c_row, beta, work
 @kernel
 def valid(lengths, sequence, t):
     """Whether step t belongs to the sequence."""
-    return t < get_integer(lengths + sequence * 8)
+    return t < get_int64(lengths + sequence * 8)
 
 
 @kernel
 def previous_place(states, initial, lengths, sequence, t, reverse, step_bytes, row_bytes):
     """The address of the state that step t of a sequence started from: a step before, or the initial one."""
     if reverse:
-        if t == get_integer(lengths + sequence * 8) - 1:
+        if t == get_int64(lengths + sequence * 8) - 1:
             return initial + sequence * row_bytes
         return states + (t + 1) * step_bytes + sequence * row_bytes
     if t == 0:
@@ -80,8 +68,8 @@ def previous_place(states, initial, lengths, sequence, t, reverse, step_bytes, r
 
 
 @kernel
-def take_valid(source, target, lengths, t, start, end, row_bytes, hidden, like):
+def take_valid(source, target, lengths, t, start, end, row_bytes):
     """Rows of ``source``, a share's own, become the states of the sequences that are valid at step t."""
     for i in range(start, end):
         if valid(lengths, i, t):
-            row_copy((source + (i - start) * row_bytes, target + i * row_bytes, hidden), (), like)
+            copy_bytes(target + i * row_bytes, source + (i - start) * row_bytes, row_bytes)

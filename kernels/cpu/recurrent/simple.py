@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
 from tinygrad_notes.kernels.cpu.recurrent.scan import (
     PRODUCT_BYTES,
     multiply_packed,
-    row_clear,
     take_valid,
     valid,
 )
@@ -63,7 +63,7 @@ def rnn_forward(
         for i in range(start, end):
             place = now + i * line
             if not valid(lengths, i, t):
-                row_clear((place, hidden), (), like)
+                clear_bytes(place, line)
             elif relu:
                 row_relu_cell((place, place, h + i * line, hidden), (), like)
             else:
@@ -87,7 +87,7 @@ def rnn_backward(
         for i in range(start, end):
             place = now + i * line
             if not valid(lengths, i, t):
-                row_clear((g_projected + place, hidden), (), like)
+                clear_bytes(g_projected + place, line)
             elif relu:
                 row_relu_cell_grad(
                     (outputs + place, g_outputs + place, g_h + i * line, g_projected + place, hidden), (), like
@@ -100,4 +100,4 @@ def rnn_backward(
             g_projected + now + start * line, line, end - start, weight, hidden, hidden, fresh, line, zero(like),
             mine,
         )  # fmt: skip
-        take_valid(fresh, g_h, lengths, t, start, end, line, hidden, like)
+        take_valid(fresh, g_h, lengths, t, start, end, line)

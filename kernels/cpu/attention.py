@@ -23,7 +23,7 @@ from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.dropout import signed
 from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, multiply_tile_onto, tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, zero
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
@@ -181,7 +181,7 @@ def attend(
         query = block * BLOCK_QUERIES
         here = min(BLOCK_QUERIES, queries - query)
         from_ = q + image * q_strides[0] + head * q_strides[1] + query * q_strides[2]
-        pack(from_, q_strides[2], q_strides[3], here, inner, ROWS, q_panels, scale)
+        pack(from_, q_strides[2], q_strides[3], here, inner, tile_rows(scale), q_panels, scale)
         row_fill((largest, here), (nothing,), scale)
         row_fill((totals, here), (zero(scale),), scale)
         # a value that is not finite makes NaN of a probability of 0, so then no block is left out

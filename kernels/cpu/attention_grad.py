@@ -42,7 +42,7 @@ from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
@@ -124,9 +124,9 @@ def grad(
             here = min(BLOCK_QUERIES, queries - query)
             q_from = q + image * q_strides[0] + head * q_strides[1] + query * q_strides[2]
             g_from = g + image * g_strides[0] + head * g_strides[1] + query * g_strides[2]
-            pack(q_from, q_strides[2], q_strides[3], here, inner, ROWS, q_panels, scale)
+            pack(q_from, q_strides[2], q_strides[3], here, inner, tile_rows(scale), q_panels, scale)
             pack(q_from, q_strides[3], q_strides[2], inner, here, width, q_rows, scale)
-            pack(g_from, g_strides[2], g_strides[3], here, value_inner, ROWS, g_panels, scale)
+            pack(g_from, g_strides[2], g_strides[3], here, value_inner, tile_rows(scale), g_panels, scale)
             pack(g_from, g_strides[3], g_strides[2], value_inner, here, width, g_rows, scale)
             out_from = out + image * out_strides[0] + head * out_strides[1] + query * out_strides[2]
             total_from = logsumexp + image * logsumexp_strides[0] + head * logsumexp_strides[1]

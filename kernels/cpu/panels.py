@@ -9,7 +9,7 @@ uses each element of B only a few times, so there B is read where it stands; one
 from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_column, copy_row, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_column, copy_row, multiply_tile_onto, tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose_columns, transpose_rows
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, one, put, zero
 
@@ -129,21 +129,22 @@ def multiply_vectors(
                 # whole panels of A, where they stand or packed, then the rest, which is always packed
                 high = rows // ROWS * ROWS if a_in_place else 0
                 from_ = a + i * a_row + p * a_column
-                pack(from_ + high * a_row, a_row, a_column, rows - high, depth, ROWS, a_pack, alpha)
-                for part in range(2):
-                    if part == 0:
+                pack(from_ + high * a_row, a_row, a_column, rows - high, depth, tile_rows(alpha), a_pack, alpha)
+                for part in range(4):  # A where it stands, or packed, by B where it stands, or packed
+                    if part < 2:
                         first, tall, at, down, across, panel = 0, high, from_, a_row, a_column, ROWS * a_row
                     else:
                         first, tall, at = high, rows - high, a_pack
                         down, across, panel = size, ROWS * size, ROWS * depth * size
-                    to, was = c + (i + first) * c_row + j * size, before + (i + first) * before_row + j * size
-                    if tall and whole:
+                    if part % 2 == 0:
+                        left, wide, columns_of, b_down, b_panel = 0, whole, block, b_row, width * size
+                    else:
+                        left, wide, columns_of = whole, columns - whole, b_pack
+                        b_down, b_panel = width * size, width * depth * size
+                    corner = j * size + left * size
+                    if tall and wide:
                         multiply_block_onto(
-                            at, down, across, panel, block, b_row, width * size, to, c_row, was, before_row, tall,
-                            whole, depth, alpha, keep, tile,
-                        )  # fmt: skip
-                    if tall and columns > whole:
-                        multiply_block_onto(
-                            at, down, across, panel, b_pack, width * size, width * depth * size, to + whole * size,
-                            c_row, was + whole * size, before_row, tall, columns - whole, depth, alpha, keep, tile,
+                            at, down, across, panel, columns_of, b_down, b_panel, c + (i + first) * c_row + corner,
+                            c_row, before + (i + first) * before_row + corner, before_row, tall, wide, depth, alpha,
+                            keep, tile,
                         )  # fmt: skip

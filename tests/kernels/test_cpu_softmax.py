@@ -22,13 +22,14 @@ lengths = st.sampled_from([0, 1, 2, 3, 7, 8, 9, 31, 33, 64])
 
 
 def check(x, g, axis) -> None:
-    """A gradient is a difference of numbers of the size of g, which may leave nothing: so the scale is at least 1."""
+    """A gradient is a difference, which may leave nothing, of numbers up to the sum of |g|: that is its scale."""
+    scale = float(np.max(np.sum(np.abs(g), axis), initial=1.0))
     for forward, backward in zip(FORWARD, BACKWARD):
         y = getattr(cpu, forward)(x, axis)
         wanted = getattr(reference, forward)(x.astype(float), axis)
         assert_close(y, wanted, x)
         assert_close(
-            getattr(cpu, backward)(g, y, axis), getattr(reference, backward)(g.astype(float), wanted, axis), x, 1.0
+            getattr(cpu, backward)(g, y, axis), getattr(reference, backward)(g.astype(float), wanted, axis), x, scale
         )
 
 

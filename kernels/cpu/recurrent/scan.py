@@ -13,7 +13,7 @@ from __future__ import annotations
 from tinygrad_notes.kernels.cpu.compile import kernel
 from tinygrad_notes.kernels.cpu.gemm import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
 from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns
+from tinygrad_notes.kernels.cpu.isa.tile import tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one
 
 PRODUCT_BYTES = A_BYTES + TILE_BYTES  # scratch of multiply_packed
@@ -42,7 +42,7 @@ def multiply_packed(a, a_row, rows, weight, columns, depth, c, c_row, beta, work
         keep = beta if p == 0 else one(beta)
         for i in range(0, rows, BLOCK_ROWS):
             tall = min(BLOCK_ROWS, rows - i)
-            pack(a + i * a_row + p * size, a_row, size, tall, here, ROWS, work, beta)
+            pack(a + i * a_row + p * size, a_row, size, tall, here, tile_rows(beta), work, beta)
             multiply_block(
                 work, weight + p * padded * size, width * size, width * here * size, c + i * c_row, c_row, tall,
                 columns, here, one(beta), keep, work + A_BYTES,

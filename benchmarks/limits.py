@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -69,36 +69,31 @@ def read_vectors(context, source, steps, target, like):
 
 
 @parallel_kernel
-def multiply_adds(steps, target, factor, threads):
-    for thread in prange(threads):
-        multiply_add_registers(steps, target + thread * ROW, factor)
+def multiply_adds(steps, target, factor, thread, threads):
+    multiply_add_registers(steps, target + thread * ROW, factor)
 
 
 @parallel_kernel
-def read(source, share, width, target, like, threads):
-    for thread in prange(threads):
-        read_vectors(source + thread * share, share // width, target + thread * 64, like)
+def read(source, share, width, target, like, thread, threads):
+    read_vectors(source + thread * share, share // width, target + thread * 64, like)
 
 
 @parallel_kernel
-def copy(y, x, threads):
-    for thread in prange(threads):
-        for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
-            y[i] = x[i]
+def copy(y, x, thread, threads):
+    for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
+        y[i] = x[i]
 
 
 @parallel_kernel
-def triad(y, x, z, factor, threads):
-    for thread in prange(threads):
-        for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
-            y[i] = x[i] + factor * z[i]
+def triad(y, x, z, factor, thread, threads):
+    for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
+        y[i] = x[i] + factor * z[i]
 
 
 @parallel_kernel
-def update(y, x, factor, threads):
-    for thread in prange(threads):
-        for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
-            y[i] += factor * x[i]
+def update(y, x, factor, thread, threads):
+    for i in range(thread * x.size // threads, (thread + 1) * x.size // threads):
+        y[i] += factor * x[i]
 
 
 def best(function: Callable[[], Any], seconds: float) -> float:

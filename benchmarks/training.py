@@ -56,7 +56,8 @@ def training_case(
             chosen.step()
             losses.append(loss.detach())
 
-        return step, lambda: [np.stack([loss.numpy() for loss in losses])]
+        # of the first step: later, where rounding takes another side of a ReLU, float32 itself goes other ways
+        return step, lambda: [np.asarray(losses[0].numpy())[None]]
 
     return StepCase(name, "training", build, (Pass("step", targets={"N": TARGET}),))
 

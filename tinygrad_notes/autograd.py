@@ -50,6 +50,7 @@ def run_backward(
     order = _reached(list(grads), seen, floor, leaves)
     needed = None if wanted is None else _leading_to(wanted, order)
     collected: dict[Node, Any] = {}
+    unshared: set[Node] = set()  # of these: leaves whose gradient nothing else holds
     release = not (retain_graph or create_graph)
     anomaly = mode.get().anomaly
     token = mode.set((Mode(True, anomaly=anomaly) if anomaly else RECORD) if create_graph else RAW)
@@ -143,10 +144,20 @@ def run_backward(
             _deposit(leaf, g, shared, create_graph)
         elif leaf in wanted:
             collected[leaf] = g
+            if not shared and type(g) in DEVICES:
+                unshared.add(leaf)
     if targets is None:
         return None
     results = [collected.get(node) for node in targets]
-    return _distinct(results, seeds) if create_graph else [None if g is None else wrap(_copied(g)) for g in results]
+    if create_graph:
+        return _distinct(results, seeds)
+    for i, (node, g) in enumerate(zip(targets, results)):
+        if node in unshared:
+            unshared.discard(node)  # were it asked for twice, the second is a copy
+            results[i] = wrap(g)
+        elif g is not None:
+            results[i] = wrap(_copied(g))
+    return results
 
 
 def _distinct(gradients: list[Any], seeds: Sequence[Any]) -> list[Any]:

@@ -21,10 +21,10 @@ from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_add, row_exponential, row_fill, row_maximum, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.dropout import signed
-from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, multiply_tile_onto, tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, zero
+from tinygrad_notes.kernels.cpu.panels import pack
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray

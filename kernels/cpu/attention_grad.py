@@ -39,11 +39,11 @@ from tinygrad_notes.kernels.cpu.attention import (
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_fill, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.gemm import pack
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
+from tinygrad_notes.kernels.cpu.panels import pack
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray

@@ -1,7 +1,7 @@
 """Products of matrices: which way of multiplying the machine has, and shares of many threads.
 
 ``panels.py`` multiplies by vectors, in any dtype and on any machine; ``splitting.py`` float32 by AMX, where that is.
-Both have the same arguments, so what is built on :func:`multiply` need not know which one runs.
+Both have the same arguments, so what is built on ``multiply_onto`` need not know which one runs.
 """
 
 from __future__ import annotations
@@ -10,26 +10,7 @@ from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
-from tinygrad_notes.kernels.cpu.panels import (
-    A_BYTES,
-    B_BYTES,
-    BLOCK_COLUMNS,
-    BLOCK_ROWS,
-    DEPTH,
-    FEW_ROWS,
-    TILE_BYTES,
-    VECTOR_BYTES,
-    multiply_block,
-    multiply_block_onto,
-    multiply_vectors,
-    pack,
-)  # fmt: skip
-
-__all__ = [
-    "A_BYTES", "B_BYTES", "BLOCK_COLUMNS", "BLOCK_ROWS", "DEPTH", "FEW_ROWS", "ROWS", "SHARE_ROWS", "TILE_BYTES",
-    "WORK_BYTES", "multiply", "multiply_all", "multiply_batch", "multiply_block", "multiply_block_onto",
-    "multiply_onto", "pack",
-]  # fmt: skip
+from tinygrad_notes.kernels.cpu.panels import VECTOR_BYTES, multiply_vectors
 
 if MACHINE.isa == "amx":
     from tinygrad_notes.kernels.cpu.splitting import SPLIT_BYTES, multiply_split
@@ -56,23 +37,6 @@ if MACHINE.isa == "amx":
 
 else:
     WORK_BYTES, SHARE_ROWS, multiply_onto = VECTOR_BYTES, ROWS, multiply_vectors
-
-
-@kernel
-def multiply(a, a_row, a_column, b, b_row, b_column, c, c_row, m, n, k, alpha, beta, work):
-    """C (m, n) = alpha A (m, k) B (k, n) + beta C: :func:`multiply_onto` with C as what was before, in all parts."""
-    multiply_onto(a, a_row, a_column, b, b_row, b_column, c, c_row, c, c_row, m, n, k, alpha, beta, 3, work)
-
-
-@parallel_kernel
-def multiply_all(jobs, a_row, a_column, b_row, b_column, c_row, k, alpha, beta, work, thread, threads):
-    """Independent products, one for each row (a, b, c, m, n) of ``jobs``; a thread takes a share of them in order."""
-    mine = work + thread * WORK_BYTES
-    for job in range(thread * len(jobs) // threads, (thread + 1) * len(jobs) // threads):
-        multiply(
-            jobs[job, 0], a_row, a_column, jobs[job, 1], b_row, b_column, jobs[job, 2], c_row, jobs[job, 3],
-            jobs[job, 4], k, alpha, beta, mine,
-        )  # fmt: skip
 
 
 @parallel_kernel

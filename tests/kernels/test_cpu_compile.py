@@ -26,7 +26,7 @@ PROGRAM = """
 import numpy as np
 from tinygrad_notes.kernels.cpu.buffers import aligned
 from tinygrad_notes.kernels.cpu.compile import FOLDER
-from tinygrad_notes.kernels.cpu.gemm import pack
+from tinygrad_notes.kernels.cpu.panels import pack
 source, target = np.arange(6, dtype=np.float32), aligned(4 * 8).view(np.float32)
 pack(source.ctypes.data, 4, 0, 6, 1, 8, target.ctypes.data, np.float32(0))
 print(target.tolist(), len(list(FOLDER.rglob("*.nbc"))), sum(pack.stats.cache_hits.values()))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tinygrad_notes as tn
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu import gemm, linear, matmul, products
+from tinygrad_notes.kernels.cpu import linear, matmul, panels, products
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS
 
 RNG = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def assert_product(a, b) -> None:
 
 
 lengths = st.sampled_from([0, 1, 2, ROWS - 1, ROWS, ROWS + 1, 15, 16, 17, 33, 64])
-depths = st.sampled_from([0, 1, 3, gemm.DEPTH - 1, gemm.DEPTH, gemm.DEPTH + 1, 2 * gemm.DEPTH + 5])
+depths = st.sampled_from([0, 1, 3, panels.DEPTH - 1, panels.DEPTH, panels.DEPTH + 1, 2 * panels.DEPTH + 5])
 
 
 @hypothesis.given(lengths, depths, lengths, st.sampled_from([(), (1,), (3,), (2, 1), (2, 3)]), st.data())

@@ -99,24 +99,6 @@ def _rows(builder, start, stride):
 
 
 @intrinsic
-def multiply_tile(context, depth, a, b, b_stride, c, c_stride, alpha, beta):
-    """c = alpha a b + beta c, for ROWS rows and ``tile_columns`` columns. With beta 0 the old c is not read.
-
-    ``a`` is a packed panel (depth, ROWS); rows of ``b`` and ``c`` are ``b_stride`` and ``c_stride`` bytes apart.
-    """
-    dtype = alpha
-
-    def generate(context, builder, signature, arguments):
-        depth, a, b, b_stride, c, c_stride, alpha, beta = arguments
-        size = ELEMENTS[dtype][1]
-        a_row, a_column = ir.Constant(INT64, size), ir.Constant(INT64, ROWS * size)
-        _tile(builder, dtype, depth, a, a_row, a_column, b, b_stride, c, c_stride, c, c_stride, alpha, beta)
-        return context.get_dummy_value()
-
-    return types.none(*[types.int64] * 6, dtype, dtype), generate
-
-
-@intrinsic
 def multiply_tile_onto(context, depth, a, a_row, a_column, b, b_stride, c, c_stride, old, old_stride, alpha, beta):
     """c = alpha a b + beta old, for ROWS rows and ``tile_columns`` columns. With beta 0 ``old`` is not read.
 

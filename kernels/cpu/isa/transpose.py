@@ -7,9 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS
-from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, lanes
-
-__all__ = ["lanes", "transpose", "transpose_columns", "transpose_edge", "transpose_rows"]
+from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes
 
 
 def _transpose(v: Lanes, lines: list) -> list:

@@ -11,10 +11,10 @@ whatever else such a step would write is 0.
 from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
-from tinygrad_notes.kernels.cpu.gemm import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
 from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64
 from tinygrad_notes.kernels.cpu.isa.tile import tile_columns, tile_rows
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one
+from tinygrad_notes.kernels.cpu.panels import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
 
 PRODUCT_BYTES = A_BYTES + TILE_BYTES  # scratch of multiply_packed
 

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, sum_chains
 from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes
 
 WIDE = 4  # vectors of one call of filter_wide
@@ -64,19 +64,19 @@ def filter_tile(context, depth, a, source, taps, target, stride, adding, like):
     def generate(context, builder, signature, arguments):
         depth, a, source, taps, target, stride, adding, _ = arguments
         v = Lanes(builder, like)
-        sums = []
-        for i in range(ROWS):
-            start = v.splat(v.load_one(a, i * v.itemsize))
-            sums.append([cgutils.alloca_once_value(builder, start) for _ in range(VECTORS)])
-        with cgutils.for_range(builder, depth, intp=INT64) as loop:
-            tap = v.address(taps, builder.mul(loop.index, ir.Constant(INT64, 8)), INT64)
+
+        def step(p, sums):
+            tap = v.address(taps, builder.mul(p, ir.Constant(INT64, 8)), INT64)
             place = builder.add(source, builder.mul(builder.load(tap), ir.Constant(INT64, v.itemsize)))
             row = [v.load(place, j * v.bytes) for j in range(VECTORS)]
-            line = builder.add(a, builder.mul(loop.index, ir.Constant(INT64, ROWS * v.itemsize)))
+            line = builder.add(a, builder.mul(p, ir.Constant(INT64, ROWS * v.itemsize)))
             for i in range(ROWS):
                 element = v.splat(v.load_one(line, (ROWS + i) * v.itemsize))
                 for total, vector in zip(sums[i], row):
                     builder.store(v.multiply_add(element, vector, builder.load(total)), total)
+
+        starts = [[v.splat(v.load_one(a, i * v.itemsize))] * VECTORS for i in range(ROWS)]
+        sums = sum_chains(builder, v, depth, starts, step)
         rows = [builder.add(target, builder.mul(stride, ir.Constant(INT64, i))) for i in range(ROWS)]
         tiles = [(rows[i], sums[i][j], j * v.bytes) for i in range(ROWS) for j in range(VECTORS)]
         with builder.if_then(builder.icmp_signed("!=", adding, ir.Constant(INT64, 0))):

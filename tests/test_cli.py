@@ -58,17 +58,17 @@ def test_list_shows_every_note_with_the_state_of_its_runs(fast, capsys):
     first = capsys.readouterr().out
     assert all(slug in first for slug in notes.slugs())
     assert "none" in first
-    call("run", "lenet", "--seed", "3")
+    call("run", "cnn-recipe-lenet", "--seed", "3")
     capsys.readouterr()
     assert call("list", "--family", "cnn", "--json", "-") == 0
     out, err = capsys.readouterr()
     listed = {note["slug"]: note for note in json.loads(out)["notes"]}
-    assert listed["lenet"]["state"] == "passed, seed 3"
+    assert listed["cnn-recipe-lenet"]["state"] == "passed, seed 3"
     assert "LeNet: the recipe" in err
 
 
 def test_show_prints_the_note_the_shapes_and_the_facts(capsys, tmp_path):
-    assert call("show", "lenet", "--json", str(tmp_path / "show.json")) == 0
+    assert call("show", "cnn-recipe-lenet", "--json", str(tmp_path / "show.json")) == 0
     out = capsys.readouterr().out
     for text in ("What the note says", "(1, 16, 10, 10)", "61,706", "LeCun", "test accuracy ≥ 0.97"):
         assert text in out
@@ -81,18 +81,18 @@ def test_show_fails_when_a_fact_does_not_hold(fast, monkeypatch, capsys):
     real = notes.get
     wrong = Fact("parameters", 7, lambda: 8)
     monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), facts=[wrong]))
-    assert call("show", "lenet") == 1
+    assert call("show", "cnn-recipe-lenet") == 1
     assert "NO" in capsys.readouterr().out
 
 
 def test_run_passes_when_every_bar_is_met(fast, capsys):
     metrics, runs = fast
-    assert call("run", "lenet", "--seed", "2", "--epochs", "5", "--resume") == 0
+    assert call("run", "cnn-recipe-lenet", "--seed", "2", "--epochs", "5", "--resume") == 0
     out = capsys.readouterr().out
-    assert "every bar is met" in out
-    assert "runs/lenet/seed-2/lenet.png" in out
+    assert "everything is as it must be" in out
+    assert "runs/cnn-recipe-lenet/seed-2/lenet.png" in out
     assert (runs[0].seed, runs[0].epochs, runs[0].resume, runs[0].device) == (2, 5, True, "cpu")
-    kept = json.loads(Path("runs/lenet/seed-2/metrics.json").read_text())
+    kept = json.loads(Path("runs/cnn-recipe-lenet/seed-2/metrics.json").read_text())
     assert kept["passed"]
     assert kept["metrics"] == metrics
 
@@ -101,32 +101,32 @@ def test_run_passes_when_every_bar_is_met(fast, capsys):
 def test_run_fails_when_a_bar_is_not_met(fast, capsys, accuracy):
     metrics, _ = fast
     metrics |= {"test_accuracy": accuracy, "logistic_regression": 0.971}
-    assert call("run", "lenet") == 1
-    assert "a bar is NOT met" in capsys.readouterr().out
+    assert call("run", "cnn-recipe-lenet") == 1
+    assert "NOT as it must be" in capsys.readouterr().out
 
 
 def test_json_on_standard_output_is_alone_there(fast, capsys):
-    assert call("run", "lenet", "--json", "-") == 0
+    assert call("run", "cnn-recipe-lenet", "--json", "-") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["results"][0]["passed"] is True
-    assert "every bar is met" in err
+    assert "everything is as it must be" in err
 
 
 def test_families_and_all_run_each_note_once(fast, capsys):
     _, runs = fast
-    assert call("run", "lenet", "--family", "cnn") == 0
+    assert call("run", "cnn-recipe-lenet", "--family", "cnn") == 0
     assert len(runs) == len(notes.slugs("cnn"))
     assert call("run", "--all") == 0
     assert len(runs) == len(notes.slugs("cnn")) + len(notes.slugs())
 
 
 def test_one_failure_does_not_stop_the_others(fast, monkeypatch, capsys, tmp_path):
-    good = notes.get("lenet")
+    good = notes.get("cnn-recipe-lenet")
 
     def diverge(run):
         raise DivergenceError("the loss is nan")
 
-    monkeypatch.setattr(notes, "slugs", lambda family=None: ["bad", "lenet"])
+    monkeypatch.setattr(notes, "slugs", lambda family=None: ["bad", "cnn-recipe-lenet"])
     monkeypatch.setattr(
         notes, "get", lambda slug: replace(good, slug=slug, demo=diverge if slug == "bad" else good.demo)
     )
@@ -139,16 +139,16 @@ def test_one_failure_does_not_stop_the_others(fast, monkeypatch, capsys, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "lenett"], "there is no note 'lenett'; did you mean lenet?"),
-        (["show", "lenetic"], "did you mean lenet?"),
+        (["run", "lenett"], "there is no note 'lenett'; did you mean cnn-recipe-lenet?"),
+        (["show", "lenetic"], "did you mean cnn-recipe-lenet?"),
         (["gradcheck", "nolet"], "there is no note 'nolet'"),
         (["list", "--family", "cn"], "there is no family 'cn'; did you mean cnn?"),
         (["run"], "name a note, or --family FAMILY, or --all"),
-        (["run", "lenet", "--epochs", "0"], "--epochs is 0"),
-        (["run", "lenet", "--seed", "-1"], "'-1' is no seed"),
-        (["run", "lenet", "--seed", "x"], "'x' is no seed"),
-        (["run", "lenet", "--device", "tpu"], "invalid choice: 'tpu'"),
-        (["run", "lenet", "--rounds", "3"], "unrecognized arguments: --rounds 3"),
+        (["run", "cnn-recipe-lenet", "--epochs", "0"], "--epochs is 0"),
+        (["run", "cnn-recipe-lenet", "--seed", "-1"], "'-1' is no seed"),
+        (["run", "cnn-recipe-lenet", "--seed", "x"], "'x' is no seed"),
+        (["run", "cnn-recipe-lenet", "--device", "tpu"], "invalid choice: 'tpu'"),
+        (["run", "cnn-recipe-lenet", "--rounds", "3"], "unrecognized arguments: --rounds 3"),
         (["bench", "nothing"], "there is no benchmark 'nothing'"),
         (["train"], "invalid choice: 'train'"),
         ([], "the following arguments are required: command"),
@@ -167,13 +167,13 @@ def test_our_errors_are_one_line_unless_the_traceback_is_asked_for(fast, monkeyp
 
     real = notes.get
     monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), demo=demo))
-    assert call("run", "lenet", "--json", "e.json") == 1
+    assert call("run", "cnn-recipe-lenet", "--json", "e.json") == 1
     assert capsys.readouterr().err == "tinygrad-notes: conv2d: weight has shape (1,)\n"
     assert json.loads(Path("e.json").read_text()) == {"error": "conv2d: weight has shape (1,)"}
-    assert call("run", "lenet", "--traceback") == 1
+    assert call("run", "cnn-recipe-lenet", "--traceback") == 1
     assert "Traceback" in capsys.readouterr().err
     monkeypatch.setenv("TINYGRAD_NOTES_TRACEBACK", "1")
-    assert call("run", "lenet") == 1
+    assert call("run", "cnn-recipe-lenet") == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -184,7 +184,7 @@ def test_a_fault_of_the_program_is_not_hidden(fast, monkeypatch):
     real = notes.get
     monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), demo=demo))
     with pytest.raises(KeyError):
-        call("run", "lenet")
+        call("run", "cnn-recipe-lenet")
 
 
 def test_a_file_that_cannot_be_written_is_told(fast, capsys):
@@ -199,7 +199,7 @@ def test_an_interrupt_says_how_to_go_on(fast, monkeypatch, capsys):
 
     real = notes.get
     monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), demo=demo))
-    assert call("run", "lenet") == 130
+    assert call("run", "cnn-recipe-lenet") == 130
     assert "--resume goes on" in capsys.readouterr().err
 
 
@@ -222,7 +222,7 @@ def test_gradcheck_passes_right_gradients_alone(fast, monkeypatch, capsys, netwo
     monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), checks=lambda: [(network(), ([[0.5, 2.0]],))]))
     if order == "2" and code == 1:
         return  # of second order both sides are 0: the fault is one of first order
-    assert call("gradcheck", "lenet", "--order", order, "--json", "-") == code
+    assert call("gradcheck", "cnn-recipe-lenet", "--order", order, "--json", "-") == code
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert found["passed"] is (code == 0)
@@ -230,11 +230,22 @@ def test_gradcheck_passes_right_gradients_alone(fast, monkeypatch, capsys, netwo
     assert ("passed" if code == 0 else "FAILED") in err
 
 
-def test_gradcheck_needs_a_network(fast, monkeypatch, capsys):
+def test_gradcheck_says_why_there_is_nothing_to_check(fast, monkeypatch, capsys):
     real = notes.get
-    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), checks=list))
-    assert call("gradcheck", "lenet") == 2
-    assert "has no network to check" in capsys.readouterr().err
+    reason = "it sorts, and nothing else"
+    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), checks=None, no_gradient=reason))
+    assert call("gradcheck", "cnn-recipe-lenet") == 0
+    assert reason in capsys.readouterr().out
+
+
+def test_show_counts_a_model_without_an_example(fast, monkeypatch, capsys):
+    real = notes.get
+    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), build=lambda: Linear(99_999, 10), example=None))
+    assert call("show", "cnn-recipe-lenet") == 0
+    assert "1,000,000 parameters" in capsys.readouterr().out
+    monkeypatch.setattr(notes, "get", lambda slug: replace(real(slug), build=None, example=None))
+    assert call("show", "cnn-recipe-lenet") == 0
+    assert "The canonical network:" not in capsys.readouterr().out
 
 
 def test_bench_lists_and_starts_what_the_clone_has(monkeypatch, capsys, tmp_path):
@@ -270,10 +281,10 @@ def test_help_teaches_with_examples(capsys):
     text = capsys.readouterr().out
     for command in (
         "list",
-        "show lenet",
-        "run lenet",
+        "show cnn-recipe-lenet",
+        "run cnn-recipe-lenet",
         "run --family cnn",
-        "gradcheck lenet",
+        "gradcheck cnn-recipe-lenet",
         "bench tape",
         "info",
         "exit code",
@@ -298,10 +309,10 @@ def test_a_run_of_the_command_that_was_killed_goes_on(tmp_path):
     """The whole way: train lenet, SIGKILL, resume, and compare with a run that was left alone."""
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    arguments = ["run", "lenet", "--epochs", "2"]
+    arguments = ["run", "cnn-recipe-lenet", "--epochs", "2"]
     environment = ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1"}
     first = tmp_path / "killed"
-    checkpoint = first / "lenet" / "seed-0" / "checkpoint.safetensors"
+    checkpoint = first / "cnn-recipe-lenet" / "seed-0" / "checkpoint.safetensors"
     with subprocess.Popen(
         [*COMMAND, *arguments, "--runs", str(first)],
         env=environment,

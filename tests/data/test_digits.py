@@ -65,14 +65,30 @@ def test_28_pixels_are_the_8_enlarged_by_3_in_a_border_of_2(data):
     assert set(np.round(np.unique(pixels) * 16, 4)) == set(range(17))
 
 
+@pytest.mark.parametrize(("size", "border"), [(16, 0), (20, 2), (32, 0), (46, 3)])
+def test_any_even_size_is_enlarged_and_centred(size, border):
+    data = digits(size=size)
+    images = data.train.tensors[0].numpy()
+    assert images.shape[2:] == (size, size)
+    inside = slice(border, size - border)
+    assert np.abs(images[:, 0, inside, inside] - data.background).max() > 1
+    outside = np.ones((size, size), bool)
+    outside[inside, inside] = False
+    assert np.allclose(images[:, 0, outside], data.background, atol=1e-6)
+    assert abs(images.mean()) < 1e-3
+    assert abs(images.std() - 1) < 1e-3
+
+
 def test_without_validation_all_1347_train():
     data = digits(size=8, validation=0)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [1347, 0, 450]
 
 
 def test_wrong_sizes_and_parts_are_refused():
-    with pytest.raises(ShapeError, match="size is 32"):
-        digits(size=32)
+    with pytest.raises(ShapeError, match="size is 31"):
+        digits(size=31)
+    with pytest.raises(ShapeError, match="size is 6"):
+        digits(size=6)
     with pytest.raises(ShapeError, match="validation is 1"):
         digits(validation=1)
 

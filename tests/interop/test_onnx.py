@@ -12,7 +12,7 @@ from tinygrad_notes.errors import DataError, DTypeError, ShapeError
 from tinygrad_notes.interop import OnnxError, OnnxModule, export_onnx, import_onnx, supported_operators, supported_ops
 from tinygrad_notes.interop.table import WRITERS
 from tinygrad_notes.interop.trace import outputs_of
-from tinygrad_notes.notes.cnn import lenet
+from tinygrad_notes.notes.cnn import cnn_recipe_lenet as lenet
 from tinygrad_notes.registry import REGISTRY
 
 onnx = pytest.importorskip("onnx")

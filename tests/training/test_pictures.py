@@ -61,3 +61,38 @@ def test_curves_without_validation_show_training_alone():
     axes = matplotlib_figure.Figure().subplots()
     pictures.draw_curve(axes, [{"epoch": 1, "loss": 0.5}], "loss", best=None)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training"]
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """The figures that were saved."""
+    figures = []
+    save = matplotlib_figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib_figure.Figure,
+        "savefig",
+        lambda self, *args, **options: (figures.append(self), save(self, *args, **options)),
+    )
+    return figures
+
+
+def test_curves_of_any_quantity(tmp_path, kept):
+    curves = {"RNN": ([1, 2, 4], [1.0, 0.1, 0.01]), "LSTM": ([1, 2, 4], [1.0, 0.9, 0.8])}
+    path = pictures.save_curves(tmp_path / "c.png", "title", curves, "lag", "norm", logarithmic="y")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    (axes,) = kept[0].axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["RNN", "LSTM"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lag", "norm")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "log")
+    assert list(axes.lines[1].get_ydata()) == [1.0, 0.9, 0.8]
+
+
+def test_maps_share_one_scale_of_colours(tmp_path, kept):
+    maps = {"first": np.zeros((2, 3)), "second": np.full((2, 3), 5.0), "third": -np.ones((2, 3))}
+    path = pictures.save_maps(tmp_path / "m.png", "title", maps, "key", "query", (list("abc"), list("de")), columns=2)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    grid = [axes for axes in kept[0].axes if axes.images]
+    assert [axes.get_title() for axes in grid] == ["first", "second", "third"]
+    assert {axes.images[0].get_clim() for axes in grid} == {(-1.0, 5.0)}
+    assert [label.get_text() for label in grid[0].get_xticklabels()] == ["a", "b", "c"]
+    assert np.array_equal(np.asarray(grid[1].images[0].get_array()), maps["second"])

@@ -27,7 +27,7 @@ AREAS: dict[str, list[tuple]] = {
          "random_split: lengths [0.5, 0.6] add up to neither 2 items nor 1"),
         ("data.random_split([1, 2], ['a'])", D,
          "random_split: lengths is ['a'], expected a list of sizes or of fractions"),
-        ("data.digits(size=9)", S, "digits: size is 9, expected 8 or 28"),
+        ("data.digits(size=9)", S, "digits: size is 9, expected an even number"),
         ("data.random_shift(images, 1.5)", D, "random_shift: pixels is 1.5, expected an integer"),
     ],
     "data sets": [

@@ -12,7 +12,7 @@ from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.lazy import load
 from tinygrad_notes.ops.arguments import count, number
 
-FACTOR, BORDER = 3, 2  # 8 pixels become 3·8 + 2·2 = 28
+EDGE = 8  # pixels of an original image
 
 
 @dataclass(frozen=True)
@@ -43,25 +43,29 @@ def digits(size: int = 28, validation: float = 0.15, seed: int = 0) -> Digits:
     The test part is the stratified quarter of ``random_state=0``: 450 images, the same in every run. Of the other 1347
     the part ``validation`` (0: none) is set aside, stratified, by ``seed``.
 
-    Images are 8×8. ``size=28`` enlarges them bilinearly by 3 to 24×24 and adds a border of 2 empty pixels, so that
-    networks for 28×28 images (LeCun et al. 1998, with their digits also centred in a border) take them as they are.
+    Images are 8×8. An even ``size`` enlarges them bilinearly by the largest factor that fits and adds a border of empty
+    pixels: 28 is 24×24 with a border of 2, so that networks for 28×28 images (LeCun et al. 1998, with their digits also
+    centred in a border) take them as they are; 16 and 32 have none.
 
     >>> data = tn.data.digits(size=28)
     >>> len(data.train), len(data.validation), len(data.test), data.train[0][0].shape
     (1144, 203, 450, (1, 28, 28))
     """
-    if size not in (8, 28):
-        raise ShapeError(f"digits: size is {size!r}, expected 8 or 28")
+    if count(size, "digits: size", EDGE) % 2:
+        raise ShapeError(f"digits: size is {size!r}, expected an even number")
     if not 0 <= number(validation, "digits: validation") < 1:
         raise ShapeError(f"digits: validation is {validation!r}, expected a part from 0 to below 1")
     count(seed, "digits: seed", 0)
     load_digits = load("sklearn.datasets").load_digits
     split = load("sklearn.model_selection").train_test_split
     pixels, labels = load_digits(return_X_y=True)
-    images = (pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32)
+    images = (pixels.reshape(-1, 1, EDGE, EDGE) / 16).astype(np.float32)
     labels = labels.astype(np.int64)
-    if size == 28:
-        images = np.pad(enlarge(images, FACTOR), ((0, 0), (0, 0), (BORDER, BORDER), (BORDER, BORDER)))
+    factor = size // EDGE
+    if factor > 1:
+        images = enlarge(images, factor)
+    if border := (size - factor * EDGE) // 2:
+        images = np.pad(images, ((0, 0), (0, 0), (border, border), (border, border)))
     train, test = split(np.arange(len(labels)), test_size=0.25, stratify=labels, random_state=0)
     held_out = train[:0]
     if validation:

@@ -1,6 +1,7 @@
 """The rebuilt systems: a folder for each family, a file for each system, each with one ``NOTE`` record.
 
-A note is found by the name of its file (``lenet`` is ``cnn/lenet.py``) and imported when it is asked for.
+A note is found by the name of its file (``cnn-recipe-lenet`` is ``cnn/cnn_recipe_lenet.py``) and imported when it is
+asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class UnknownNoteError(LookupError):
 def slugs(family: str | None = None) -> list[str]:
     """The slugs of all notes, or of one family's, in order. Nothing is imported for it.
 
-    >>> "lenet" in tn.notes.slugs(), "lenet" in tn.notes.slugs("cnn")
+    >>> "cnn-recipe-lenet" in tn.notes.slugs(), "cnn-recipe-lenet" in tn.notes.slugs("cnn")
     (True, True)
     """
     found = _files()
@@ -42,9 +43,9 @@ def families() -> list[str]:
 def get(slug: str) -> Note:
     """The note of that slug. UnknownNoteError, with the nearest slug, when there is none.
 
-    >>> note = tn.notes.get("lenet")
+    >>> note = tn.notes.get("cnn-recipe-lenet")
     >>> note.slug, note.family
-    ('lenet', 'cnn')
+    ('cnn-recipe-lenet', 'cnn')
     """
     found = _files()
     if slug not in found:
@@ -63,7 +64,11 @@ def _files() -> dict[str, Path]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    inside = [other for other in known if str(name).lower() in other][:3] if name else []
+    near = inside or difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    if not near:  # "lenett" is near a part of "cnn-recipe-lenet"
+        parts = {part: other for other in known for part in other.split("-")}
+        near = [parts[part] for part in difflib.get_close_matches(str(name), parts, n=3, cutoff=0.6)]
     if near:
-        return f"; did you mean {' or '.join(near)}?"
+        return f"; did you mean {' or '.join(dict.fromkeys(near))}?"
     return f"; there is {', '.join(known)}" if len(known) <= 8 else "; 'tinygrad-notes list' shows them all"

@@ -1,4 +1,4 @@
-"""What every note declares: its sources, its network, its training on real data, and what both must reach."""
+"""What every note declares: its sources, its network, its training on real data, and what must hold of them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,23 @@ class Fact:
 
     def holds(self) -> bool:
         return bool(self.measure() == self.expected)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Two ways to compute the same: ``error`` measures how far they are apart, which is ``at_most`` that much.
+
+    0 means to the last bit. An inequality is one too, whose error is what it is missed by.
+    """
+
+    name: str
+    error: Callable[[], float]
+    at_most: float = 0.0
+    source: str = ""
+
+    def holds(self) -> bool:
+        """Whether they agree. A NaN agrees with nothing."""
+        return bool(self.error() <= self.at_most)
 
 
 @dataclass(frozen=True)
@@ -82,12 +99,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Note:
-    """One rebuilt system.
+    """One rebuilt system, technique or identity, by the name (``slug``) of its row in the list of all.
 
     ``text``: what the source note says, the formula, where the paper differs (the file's docstring).
-    ``build``: the canonical model at full size; ``example``: an input for it, from which its shape table is made.
-    ``demo``: trains the small configuration on real data. ``bars``: what its metrics must reach.
-    ``checks``: pairs of a module and its inputs, whose gradients are compared with finite differences.
+    ``build``: the canonical model at full size, None for what has no model; ``example``: the shape of its input, or its
+    inputs, from which the table of its layers is made; None for a model so large that it is only counted.
+    ``facts``: numbers and shapes that can be looked up. ``identities``: what must agree.
+    ``demo``: trains the small configuration on real data. ``bars``: what its metrics must reach; ``no_bar``: the reason
+    where there is nothing that they must.
+    ``checks``: pairs of a function or module and its inputs, whose gradients are compared with finite differences;
+    ``no_gradient``: the reason where there is nothing to differentiate.
     """
 
     slug: str
@@ -96,13 +117,24 @@ class Note:
     sources: str
     paper: str
     text: str
-    build: Callable[[], Module]
-    example: Callable[[], Any]
-    demo: Callable[[Run], Outcome]
-    bars: Sequence[Bar]
+    build: Callable[[], Module] | None = None
+    example: Callable[[], Any] | None = None
+    demo: Callable[[Run], Outcome] | None = None
+    bars: Sequence[Bar] = ()
+    no_bar: str = ""
     facts: Sequence[Fact] = ()
-    checks: Callable[[], Sequence[tuple[Module, tuple[Any, ...]]]] = lambda: ()
-    covers: Sequence[str] = ()
+    identities: Sequence[Identity] = ()
+    checks: Callable[[], Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]] | None = None
+    no_gradient: str = ""
+
+    def __post_init__(self) -> None:
+        for given, other, reason in (("bars", self.bars, self.no_bar), ("checks", self.checks, self.no_gradient)):
+            if bool(other) == bool(reason):
+                raise DTypeError(f"Note: {self.slug} needs either {given} or the reason why there are none")
+        if self.bars and self.demo is None:
+            raise DTypeError(f"Note: {self.slug} has bars but no demo that could reach them")
+        if self.build is None and self.example is not None:
+            raise DTypeError(f"Note: {self.slug} has an example but no network that it is for")
 
 
 def parameter_count(model: Module) -> int:

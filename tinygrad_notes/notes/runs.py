@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygrad_notes.notes.note import Bar, Note, Run
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.training.machine import versions
 from tinygrad_notes.training.report import number, table, write_json
 
@@ -18,21 +19,32 @@ def folder_of(runs: Path, slug: str, seed: int) -> Path:
 
 
 def run_note(note: Note, run: Run) -> tuple[dict[str, Any], str]:
-    """Run the demo and judge it. Returns the result, which is also in ``metrics.json`` of the folder, and a report."""
+    """Check facts and identities, run the demo, and judge all. Returns the result, which is also in ``metrics.json`` of
+    the folder, and a report."""
     began = time.perf_counter()
-    outcome = note.demo(run)
-    seconds = time.perf_counter() - began
-    metrics = outcome.metrics
-    passed = all(bar.met(metrics) for bar in note.bars)
-    times = outcome.times
+    facts = [(fact, fact.measure()) for fact in note.facts]
+    identities = [(identity, float(identity.error())) for identity in note.identities]
+    checked = time.perf_counter()
+    outcome = Outcome({}) if note.demo is None else note.demo(run)
+    ended = time.perf_counter()
+    metrics, times = outcome.metrics, outcome.times
+    wrong = [fact.name for fact, value in facts if value != fact.expected]
+    wrong += [identity.name for identity, error in identities if not error <= identity.at_most]
+    wrong += [bar.metric for bar in note.bars if not bar.met(metrics)]
     result = {
         "slug": note.slug,
+        "family": note.family,
         "seed": run.seed,
         "device": run.device,
-        "passed": passed,
-        "seconds": seconds,
+        "passed": not wrong,
+        "wrong": wrong,
+        "seconds": ended - began,
+        "seconds_of_checks": checked - began,
         "metrics": metrics,
         "bars": [_judged(bar, metrics) for bar in note.bars],
+        "no_bar": note.no_bar,
+        "facts": len(facts),
+        "identities": {identity.name: error for identity, error in identities},
         "pictures": list(outcome.pictures),
         "times": None if times is None else times.parts(),
         "history": outcome.history,
@@ -40,22 +52,53 @@ def run_note(note: Note, run: Run) -> tuple[dict[str, Any], str]:
     }
     write_json(run.folder / "metrics.json", result)
 
-    values = [(name.replace("_", " "), number(value)) for name, value in metrics.items()]
-    verdicts = [
-        (
-            bar.metric.replace("_", " "),
-            number(metrics[bar.metric]),
-            bar.describe(metrics),
-            "yes" if bar.met(metrics) else "NO",
-        )
-        for bar in note.bars
-    ]
-    parts = ["", table(("metric", "value"), values), "", table(("metric", "value", "bar", "met"), verdicts), ""]
+    parts = [""]
+    if facts:
+        parts += [facts_table(facts), ""]
+    if identities:
+        parts += [identities_table(identities), ""]
+    if metrics:
+        parts += [table(("metric", "value"), [(_words(name), number(value)) for name, value in metrics.items()]), ""]
+    if note.bars:
+        verdicts = [
+            (_words(bar.metric), number(metrics[bar.metric]), bar.describe(metrics), _verdict(bar.met(metrics)))
+            for bar in note.bars
+        ]
+        parts += [table(("metric", "value", "bar", "met"), verdicts), ""]
+    else:
+        parts += [f"no bar: {note.no_bar}", ""]
     if times is not None:
         parts += ["where the time of training went:", str(times), ""]
     parts += [f"picture: {path}" for path in outcome.pictures]
-    parts.append(f"{'every bar is met' if passed else 'a bar is NOT met'}, {seconds:.1f} s\n")
+    verdict = f"NOT as it must be: {', '.join(map(_words, wrong))}" if wrong else "everything is as it must be"
+    parts.append(f"{verdict}, {ended - began:.1f} s\n")
     return result, "\n".join(parts)
+
+
+def facts_table(facts: Sequence[tuple[Fact, Any]]) -> str:
+    """Each fact beside what was measured here."""
+    rows = [(f.name, _short(f.expected), _short(v), _verdict(v == f.expected), f.source) for f, v in facts]
+    return table(("fact", "expected", "here", "holds", "source"), rows)
+
+
+def identities_table(identities: Sequence[tuple[Identity, float]]) -> str:
+    """Each identity with the error that was measured here."""
+    rows = [(i.name, number(error), number(i.at_most), _verdict(error <= i.at_most)) for i, error in identities]
+    return table(("identity", "error", "at most", "holds"), rows)
+
+
+def _verdict(holds: bool) -> str:
+    return "yes" if holds else "NO"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join("×".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+    return number(value)
 
 
 def _judged(bar: Bar, metrics: dict[str, float]) -> dict[str, Any]:

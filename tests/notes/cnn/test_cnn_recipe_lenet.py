@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.cnn import lenet
+from tinygrad_notes.notes.cnn import cnn_recipe_lenet as lenet
 from tinygrad_notes.notes.note import Run, parameter_count
 from tinygrad_notes.training.progress import Progress
 
@@ -105,7 +105,7 @@ def one_epoch(tmp_path_factory):
 
 def test_a_short_demo_leaves_its_metrics_and_its_picture(one_epoch):
     folder, outcome = one_epoch
-    assert outcome.pictures == [folder / "lenet.png"]
+    assert outcome.pictures == [folder / "training.png"]
     assert outcome.pictures[0].read_bytes().startswith(b"\x89PNG")
     assert len(outcome.history) == 1
     assert outcome.metrics["test_accuracy"] > 0.5

@@ -29,19 +29,15 @@ and picks the epoch whose weights are kept. Training digits are shifted at rando
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 import tinygrad_notes as tn
-from tinygrad_notes import nn, optim
-from tinygrad_notes.data import DataLoader, Transformed, digits, random_shift
+from tinygrad_notes import nn
+from tinygrad_notes.notes.classification import Recipe, classify_digits
 from tinygrad_notes.notes.note import Bar, Fact, Note, Outcome, Run, parameter_count
-from tinygrad_notes.training import Trainer, predict
-from tinygrad_notes.training.baselines import logistic_regression, majority, nearest_neighbour
-from tinygrad_notes.training.pictures import save_training_picture
 
-EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY, SHIFT = 30, 64, 3e-3, 1e-2, 2
+RECIPE = Recipe(epochs=30, batch=64, learning_rate=3e-3, weight_decay=1e-2, shift=2)
 
 
 class LeNet(nn.Sequential):
@@ -74,10 +70,10 @@ def recipe() -> LeNet:
     return LeNet(nn.ReLU, nn.MaxPool2d, batch_norm=True)
 
 
-def shapes(model: nn.Module, x: Any) -> list[tuple[int, ...]]:
+def shapes(model: nn.Sequential, x: tn.Tensor) -> list[tuple[int, ...]]:
     """The shape of one image after every convolution, pooling and affine layer."""
     found = []
-    for layer in model:  # type: ignore[attr-defined]
+    for layer in model:
         x = layer(x)
         if isinstance(layer, nn.Conv2d | nn.AvgPool2d | nn.MaxPool2d | nn.Linear):
             found.append(x.shape[1:])
@@ -87,79 +83,28 @@ def shapes(model: nn.Module, x: Any) -> list[tuple[int, ...]]:
 def demo(run: Run) -> Outcome:
     """Train the recipe on the digits and compare it with three baselines."""
     tn.manual_seed(run.seed)
-    data = digits(seed=run.seed)
-    epochs = EPOCHS if run.epochs is None else run.epochs
-    shifted = Transformed(data.train, lambda x, y: (random_shift(x, SHIFT, fill=data.background), y))
-    loader = DataLoader(shifted, BATCH, shuffle=True)
-    model = recipe().to(run.device)
-    optimizer = optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    trainer = Trainer(
-        model,
-        tn.cross_entropy,
-        optimizer,
-        loader,
-        validation=DataLoader(data.validation, 256),
-        schedule=optim.CosineAnnealingLR(optimizer, T_max=epochs * len(loader)),
-        checkpoint=run.folder / "checkpoint.safetensors",
-        device=run.device,
-        progress=run.progress,
+    return classify_digits(
+        run, recipe(), RECIPE, "LeNet (convolution, batch normalisation, ReLU, max pooling)", size=28
     )
-    history = trainer.fit(epochs, resume=run.resume)
-
-    images, labels = (field.numpy() for field in data.test.tensors)
-    logits = predict(model, DataLoader(data.test, 256), run.device)
-    metrics = {
-        "test_accuracy": float((logits.argmax(axis=1) == labels).mean()),
-        "test_loss": float(tn.cross_entropy(tn.asarray(logits), labels).item()),
-        "best_epoch": trainer.best["epoch"],  # type: ignore[index]
-        "validation_accuracy": history[trainer.best["epoch"] - 1]["validation_accuracy"],  # type: ignore[index]
-        **baselines(),
-    }
-    picture = save_training_picture(
-        run.folder / "lenet.png",
-        f"LeNet (convolution, batch normalisation, ReLU, max pooling) on {len(labels)} test digits: "
-        f"accuracy {metrics['test_accuracy']:.4f}, logistic regression {metrics['logistic_regression']:.4f}",
-        history,
-        images[:, 0],
-        labels,
-        tn.softmax(tn.asarray(logits), axis=-1).numpy(),
-        best_epoch=int(metrics["best_epoch"]),
-    )
-    return Outcome(metrics, [picture], history, trainer.times)
 
 
-def baselines() -> dict[str, float]:
-    """Accuracies on the same test digits from the raw 8×8 pixels, 0 to 1, with all 1347 others to learn from."""
-    raw = digits(size=8, validation=0)
-    (x, y), (x_test, y_test) = ([field.numpy() for field in part.tensors] for part in (raw.train, raw.test))
-    x, x_test = x * raw.std + raw.mean, x_test * raw.std + raw.mean
-    return {
-        "logistic_regression": logistic_regression(x, y, x_test, y_test),
-        "nearest_neighbour": nearest_neighbour(x, y, x_test, y_test),
-        "majority_class": majority(y, y_test),
-    }
-
-
-def _example() -> Any:
-    return tn.zeros((1, 1, 28, 28))
-
-
-def _checks() -> list[tuple[nn.Module, tuple[Any, ...]]]:
+def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
     x = np.random.default_rng(0).standard_normal((3, 1, 28, 28))
     return [(LeNet(), (x,)), (recipe(), (x,))]
 
 
+EXAMPLE = (1, 1, 28, 28)
 SHAPES = [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
 
 NOTE = Note(
-    slug="lenet",
+    slug="cnn-recipe-lenet",
     family="cnn",
     title="LeNet: the recipe of a convolutional network",
     sources="note 000; Zhang et al., Dive into Deep Learning, 6.6",
     paper="LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
     text=__doc__,
     build=LeNet,
-    example=_example,
+    example=lambda: EXAMPLE,
     demo=demo,
     bars=[Bar("test_accuracy", at_least=0.97), Bar("test_accuracy", at_least="logistic_regression")],
     facts=[
@@ -169,7 +114,9 @@ NOTE = Note(
             lambda: parameter_count(LeNet()),
             "Dive into Deep Learning, 6.6",
         ),
-        Fact("shapes of its layers", SHAPES, lambda: shapes(LeNet(), _example()), "Dive into Deep Learning, 6.6"),
+        Fact(
+            "shapes of its layers", SHAPES, lambda: shapes(LeNet(), tn.zeros(EXAMPLE)), "Dive into Deep Learning, 6.6"
+        ),
         Fact(
             "parameters with batch normalisation",
             61_706 + 2 * (6 + 16),
@@ -178,5 +125,4 @@ NOTE = Note(
         ),
     ],
     checks=_checks,
-    covers=("cnn-recipe-lenet",),
 )

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.networks import small_resnet
 from benchmarks.timing import machine, require_torch, with_threads
 
-BATCH, WIDTHS, SIZE = 32, (32, 64, 128), 32
+BATCH, SIZE = 32, 32
 
 
 def resident() -> int:
@@ -46,30 +47,6 @@ class Peak:
         self.thread.join()
 
 
-def resnet(nn: Any, relu: Any) -> Any:
-    """Three stages of one residual block each (conv-BN-ReLU-conv-BN plus a 1x1 shortcut), then the mean and a Linear.
-
-    ``nn`` is this package's module or PyTorch's: both have the layers by the same names.
-    """
-
-    class Block(nn.Module):
-        def __init__(self, channels: int, width: int, stride: int):
-            super().__init__()
-            self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(width)
-            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(width)
-            self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
-
-        def forward(self, x: Any) -> Any:
-            y = relu(self.bn1(self.conv1(x)))
-            return relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-    channels = (3, *WIDTHS)
-    blocks = [Block(channels[i], width, 1 if i == 0 else 2) for i, width in enumerate(WIDTHS)]
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 10))
-
-
 def stepper(who: str) -> Any:
     """A function that takes one SGD step on a batch of the given size."""
     rng = np.random.default_rng(0)
@@ -77,14 +54,14 @@ def stepper(who: str) -> Any:
     labels = rng.integers(0, 10, BATCH)
     if who == "torch":
         torch = require_torch()
-        net = resnet(torch.nn, torch.relu)
+        net = small_resnet(torch.nn, torch.relu)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
         x, target, loss_of = torch.from_numpy(images), torch.from_numpy(labels), torch.nn.functional.cross_entropy
     else:
         import tinygrad_notes as tn
         from tinygrad_notes import nn, optim
 
-        net = resnet(nn, tn.relu)
+        net = small_resnet(nn, tn.relu)
         optimizer = optim.SGD(net.parameters(), lr=0.01)
         x, target, loss_of = tn.asarray(images), tn.asarray(labels), tn.cross_entropy
 
@@ -126,9 +103,7 @@ def main() -> int:
         results.append(sorted(runs, key=lambda r: r["growth_bytes"])[1])
     ours, theirs = (r["growth_bytes"] for r in results)
     if options.json != "-":
-        print(
-            f"small ResNet {WIDTHS}, batch {BATCH} of 3 x {SIZE} x {SIZE}, one training step, growth of resident memory"
-        )
+        print(f"small ResNet, batch {BATCH} of 3 x {SIZE} x {SIZE}, one training step, growth of resident memory")
         print(f"ours {ours / 2**20:.0f} MiB   torch {theirs / 2**20:.0f} MiB   ratio {ours / theirs:.2f}")
     if options.json:
         text = json.dumps({"machine": machine(), "results": results, "ratio": ours / theirs}, indent=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -14,8 +15,9 @@ def lenet(nn: Any) -> Any:
     )  # fmt: skip
 
 
-def resnet18(nn: Any, relu: Any) -> Any:
-    """ResNet-18 (He et al. 2015). (batch, 3, height, width) → 1000 scores."""
+def residual_blocks(nn: Any, relu: Any, stages: Sequence[tuple[int, int, int]]) -> list[Any]:
+    """A block for each (channels, width, stride): conv-BN-ReLU-conv-BN and a shortcut, with a 1x1 convolution if needed
+    (He et al. 2015)."""
 
     class Block(nn.Module):
         def __init__(self, channels: int, width: int, stride: int):
@@ -33,10 +35,21 @@ def resnet18(nn: Any, relu: Any) -> Any:
             y = relu(self.bn1(self.conv1(x)))
             return relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
+    return [Block(*stage) for stage in stages]
+
+
+def resnet18(nn: Any, relu: Any) -> Any:
+    """ResNet-18 (He et al. 2015). (batch, 3, height, width) → 1000 scores."""
     stages = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-    blocks = [Block(*s) for a, w, stride in stages for s in ((a, w, stride), (w, w, 1))]
+    blocks = residual_blocks(nn, relu, [s for a, w, stride in stages for s in ((a, w, stride), (w, w, 1))])
     stem = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+
+
+def small_resnet(nn: Any, relu: Any) -> Any:
+    """Three residual blocks of 32, 64 and 128 channels. (batch, 3, height, width) → 10 scores."""
+    blocks = residual_blocks(nn, relu, [(3, 32, 1), (32, 64, 2), (64, 128, 2)])
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
 
 
 def language_model(nn: Any, words: int = 2000, size: int = 256) -> Any:

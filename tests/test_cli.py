@@ -67,6 +67,16 @@ def test_list_shows_every_note_with_the_state_of_its_runs(fast, capsys):
     assert "LeNet: the recipe" in err
 
 
+def test_list_shows_the_results_of_all_seeds(fast, capsys):
+    for seed in ("0", "1"):
+        call("run", "cnn-recipe-lenet", "--seed", seed)
+    capsys.readouterr()
+    assert call("list", "--results", "--json", "r.json") == 0
+    assert "0.9900 0.9900" in capsys.readouterr().out
+    rows = json.loads(Path("r.json").read_text())["results"]["cnn-recipe-lenet"]
+    assert [row["held"] for row in rows] == [True, True]
+
+
 def test_show_prints_the_note_the_shapes_and_the_facts(capsys, tmp_path):
     assert call("show", "cnn-recipe-lenet", "--json", str(tmp_path / "show.json")) == 0
     out = capsys.readouterr().out

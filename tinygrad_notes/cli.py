@@ -18,7 +18,16 @@ import tinygrad_notes as tn
 from tinygrad_notes import notes
 from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.notes.note import Bar, Note, Run, parameter_count
-from tinygrad_notes.notes.runs import facts_table, folder_of, identities_table, run_note, state_of
+from tinygrad_notes.notes.runs import (
+    facts_table,
+    folder_of,
+    identities_table,
+    kept_results,
+    over_seeds,
+    results_table,
+    run_note,
+    state_of,
+)  # fmt: skip
 from tinygrad_notes.study.gradcheck import gradcheck
 from tinygrad_notes.study.summary import summary
 from tinygrad_notes.training import machine
@@ -69,6 +78,12 @@ class Screen:
 
 
 def list_notes(options: argparse.Namespace, screen: Screen) -> int:
+    if options.results:
+        chosen = notes.slugs(options.family)
+        screen.say(results_table(options.runs, chosen))
+        kept = {slug: kept_results(options.runs, slug) for slug in chosen}
+        screen.result({"results": {slug: over_seeds(results) for slug, results in kept.items() if results}})
+        return PASSED
     rows, found = [], []
     for slug in notes.slugs(options.family):
         note = notes.get(slug)
@@ -291,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("list", list_notes, "list all notes, with the state of their runs", stored)
     sub.add_argument("--family", metavar="F", help="only this family")
+    sub.add_argument("--results", action="store_true", help="every bar with the metrics of all seeds that were run")
 
     sub = command("show", show, "show a note, its facts, and its network layer by layer", seeded)
     sub.add_argument("slug", metavar="SLUG", help="the note's short name, as 'list' shows it")

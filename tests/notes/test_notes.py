@@ -12,7 +12,7 @@ from tinygrad_notes import notes
 from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.nn import Linear
 from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
-from tinygrad_notes.notes.runs import folder_of, run_note, state_of
+from tinygrad_notes.notes.runs import folder_of, over_seeds, results_table, run_note, state_of
 from tinygrad_notes.training import Stopwatch
 
 
@@ -160,6 +160,45 @@ def test_facts_and_identities_are_judged_without_a_demo(tmp_path, two, error, wr
     assert result["passed"] == (not wrong)
     assert "no bar: there is nothing to train" in report
     assert ("NOT as it must be: " + ", ".join(wrong) if wrong else "everything is as it must be") in report
+
+
+def a_result(seed, value, limit, higher=True):
+    bar = {"metric": "accuracy", "value": value, "limit": limit, "higher": higher, "bar": f"≥ {limit}"}
+    return {"seed": seed, "passed": True, "seconds": 1.0 + seed, "bars": [bar], "wrong": [], "facts": 0,
+            "identities": {}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "higher", "held"),
+    [
+        ((0.96, 0.98, 0.97), (0.97, 0.97, 0.97), True, True),  # one a point below, the mean on it
+        ((0.959, 0.99, 0.98), (0.97, 0.97, 0.97), True, False),  # one more than a point below
+        ((0.965, 0.965, 0.979), (0.97, 0.97, 0.97), True, False),  # the mean below
+        ((4.03, 3.9, 4.0), (4.0, 4.0, 4.0), False, True),  # a point is a hundredth of 4
+        ((4.05, 3.8, 4.0), (4.0, 4.0, 4.0), False, False),
+        ((0.96, 0.96), (0.95, 0.97), True, True),  # baselines of their own
+        ((None, 0.99), (0.9, 0.9), True, False),
+    ],
+)
+def test_a_bar_is_held_by_the_mean_over_seeds_and_by_each_within_a_point(values, limits, higher, held):
+    results = [a_result(seed, value, limit, higher) for seed, (value, limit) in enumerate(zip(values, limits))]
+    (row,) = over_seeds(results)
+    assert row["held"] is held
+    assert row["values"] == list(values)
+
+
+def test_the_table_of_results_has_every_bar_of_every_seed(tmp_path):
+    for seed, accuracy in ((0, 0.75), (2, 0.85), (1, 0.65)):
+        run_note(example_note(accuracy), Run(seed=seed, folder=folder_of(tmp_path, "example", seed)))
+    bare = replace(example_note(1.0), slug="bare", demo=None, bars=(), no_bar="none", facts=[Fact("2", 2, lambda: 3)])
+    run_note(bare, Run(folder=folder_of(tmp_path, "bare", 0)))
+    lines = results_table(tmp_path, ["example", "bare", "other"]).splitlines()
+    assert "0.7500 0.6500 0.8500" in lines[2]
+    assert lines[2].split()[-2] == "yes"
+    assert "1 facts, 0 identities" in lines[3]
+    assert lines[3].split()[-2] == "NO"
+    assert lines[4].split()[:3] == ["bare", "NOT:", "2"]
+    assert lines[5].split() == ["other", "not", "run"]
 
 
 def test_a_run_is_judged_reported_and_kept(tmp_path):

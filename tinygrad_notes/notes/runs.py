@@ -12,6 +12,8 @@ from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.training.machine import versions
 from tinygrad_notes.training.report import number, table, write_json
 
+ROUNDING = 1e-9  # 0.96 is not quite 0.97 - 0.01
+
 
 def folder_of(runs: Path, slug: str, seed: int) -> Path:
     """Where the run of a note with a seed leaves its metrics, picture and checkpoint."""
@@ -102,18 +104,79 @@ def _short(value: Any) -> str:
 
 
 def _judged(bar: Bar, metrics: dict[str, float]) -> dict[str, Any]:
-    return {"metric": bar.metric, "value": metrics[bar.metric], "bar": bar.describe(metrics), "met": bar.met(metrics)}
+    return {
+        "metric": bar.metric,
+        "value": metrics[bar.metric],
+        "bar": bar.describe(metrics),
+        "limit": bar.limit(metrics),
+        "higher": bar.at_most is None,
+        "met": bar.met(metrics),
+    }
+
+
+def kept_results(runs: Path, slug: str) -> list[dict[str, Any]]:
+    """What the runs of a note left below ``runs``, by seed."""
+    found = []
+    for file in (runs / slug).glob("seed-*/metrics.json"):
+        try:
+            result = json.loads(file.read_text())
+            found.append((int(file.parent.name.removeprefix("seed-")), bool(result["passed"]), result))
+        except (ValueError, KeyError, TypeError):  # somebody else's file
+            continue
+    return [result for _, _, result in sorted(found, key=lambda item: item[0])]
 
 
 def state_of(runs: Path, slug: str) -> str:
     """How the runs of a note ended that left their metrics below ``runs``: "passed, seed 0 1"."""
     seeds: dict[bool, list[str]] = {True: [], False: []}
-    for file in sorted((runs / slug).glob("seed-*/metrics.json")):
-        try:
-            seeds[bool(json.loads(file.read_text())["passed"])].append(file.parent.name.removeprefix("seed-"))
-        except (ValueError, KeyError, TypeError):  # somebody else's file
-            continue
+    for result in kept_results(runs, slug):
+        seeds[bool(result["passed"])].append(str(result["seed"]))
     parts = [
         f"{word}, seed {' '.join(seeds[flag])}" for flag, word in ((True, "passed"), (False, "failed")) if seeds[flag]
     ]
     return "; ".join(parts) or "none"
+
+
+def over_seeds(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each bar over all seeds: it is held when the mean reaches it and no seed is more than one point below.
+
+    A point is 0.01, or a hundredth of a bar that is above 1. A bar that is a baseline may differ from seed to seed.
+    """
+    rows = []
+    for judged in zip(*(result["bars"] for result in results)):
+        signs = [1 if bar["higher"] else -1 for bar in judged]
+        values, limits = [bar["value"] for bar in judged], [bar["limit"] for bar in judged]
+        whole = all(value is not None and limit is not None for value, limit in zip(values, limits))  # NaN is null
+        margins = [sign * (value - limit) for sign, value, limit in zip(signs, values, limits)] if whole else []
+        point = 0.01 * max(1.0, *map(abs, limits)) if whole else 0.0
+        rows.append(
+            {
+                "metric": judged[0]["metric"],
+                "bar": judged[0]["bar"],
+                "values": values,
+                "held": whole and sum(margins) >= -ROUNDING and min(margins) >= -point - ROUNDING,
+            }
+        )
+    return rows
+
+
+def results_table(runs: Path, slugs: Sequence[str]) -> str:
+    """A line for each bar of each note that was run: its metric for every seed, and how long the slowest took."""
+    rows = []
+    for slug in slugs:
+        results = kept_results(runs, slug)
+        if not results:
+            rows.append((slug, "not run", "", "", "", ""))
+            continue
+        slowest = f"{max(result['seconds'] for result in results):.1f}"
+        for row in over_seeds(results):
+            values = " ".join("nan" if value is None else number(value) for value in row["values"])
+            rows.append((slug, _words(row["metric"]), values, row["bar"], _verdict(row["held"]), slowest))
+        if not results[0]["bars"]:
+            checked = f"{results[0]['facts']} facts, {len(results[0]['identities'])} identities"
+            rows.append((slug, checked, "", "", _verdict(all(r["passed"] for r in results)), slowest))
+        wrong = {name for result in results for name in result["wrong"]} - {
+            row["metric"] for row in over_seeds(results)
+        }
+        rows += [(slug, f"NOT: {_words(name)}", "", "", "NO", "") for name in sorted(wrong)]
+    return table(("slug", "metric", "seeds", "bar", "held", "seconds"), rows)

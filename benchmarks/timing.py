@@ -107,7 +107,7 @@ def _version(package: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on, and what: processor, versions, commit."""
+    """What was measured on, what, and when: processor, versions, commit, date."""
     processor = platform.processor()
     flags: list[str] = []
     cpuinfo = Path("/proc/cpuinfo")
@@ -135,6 +135,7 @@ def machine() -> dict[str, Any]:
         "tbb": _version("tbb"),
         "torch": getattr(torch, "__version__", None) or _version("torch"),
         "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,18 @@ def _telling(arguments: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], Any]:
 
 def parallel_kernel(function: Callable[..., Any]) -> ParallelKernel:
     """A function for many threads: see :class:`ParallelKernel`."""
+    return ParallelKernel(function)
+
+
+def instance(text: Callable[..., Any], name: str, **meant: Any) -> ParallelKernel:
+    """A parallel kernel made of the text of a function in which some of the module's names mean what is given here.
+
+    Numba reads global names when it compiles, and keeps machine code under the name of the function: one text serves
+    many kernels, each compiled when it is first called. (A closure would be as good, but Numba cannot keep those whose
+    cells hold micro-kernels.)
+    """
+    function = types.FunctionType(text.__code__, text.__globals__ | meant, name)
+    function.__qualname__, function.__module__, function.__doc__ = name, text.__module__, text.__doc__
     return ParallelKernel(function)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address
-from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.compile import instance, kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import Lanes, itemsize
@@ -22,7 +22,6 @@ Array = np.ndarray
 SMALL = {"f": 400, "d": 3000}  # elements up to which NumPy's exp and tanh are as fast
 PER_THREAD = 1 << 15  # elements that repay waking a thread
 PIECE = 64  # a share is a multiple of it, so that no two threads write to one cache line
-GELU_END = 40.0  # beyond, Φ is 0 or 1 in float64
 CUBE, SLOPE = 0.044715, math.sqrt(2 / math.pi)  # of the approximation of GELU by tanh
 
 
@@ -48,33 +47,28 @@ def erf_body(v: Lanes, x: list[Any], scalars: list[Any]) -> Any:
 def gelu_body(v: Lanes, x: list[Any], scalars: list[Any]) -> Any:
     """x Φ(x) = x (1 + erf(x/√2)) / 2."""
     b = v.builder
-    near = v.at_least(v.constant(-GELU_END), x[0])
+    near = v.at_least(v.constant(-functions.GELU_END), x[0])
     twice = b.fadd(v.constant(1.0), functions.erf(v, b.fmul(x[0], v.constant(math.sqrt(0.5)))))
     return [b.fmul(b.fmul(near, v.constant(0.5)), twice)], []
 
 
 def gelu_grad_body(v: Lanes, x: list[Any], scalars: list[Any]) -> Any:
     """g (Φ(x) + x Φ'(x))."""
-    b = v.builder
-    g, near = x[0], clipped(v, x[1], GELU_END)
-    twice = b.fadd(v.constant(1.0), functions.erf(v, b.fmul(near, v.constant(math.sqrt(0.5)))))
-    decay = functions.exp(v, b.fmul(b.fmul(near, near), v.constant(-0.5)))
-    part = b.fmul(b.fmul(near, decay), v.constant(1 / math.sqrt(2 * math.pi)))
-    return [b.fmul(g, v.multiply_add(twice, v.constant(0.5), part))], []
+    return [v.builder.fmul(x[0], functions.gelu_slope(v, x[1]))], []
 
 
 def gelu_tanh_body(v: Lanes, x: list[Any], scalars: list[Any]) -> Any:
     """x (1 + tanh u) / 2 = x sigmoid(2u), u = √(2/π) (x + 0.044715 x³)."""
     b = v.builder
-    near = clipped(v, x[0], GELU_END)
+    near = clipped(v, x[0], functions.GELU_END)
     u = b.fmul(near, v.multiply_add(b.fmul(near, near), v.constant(2 * SLOPE * CUBE), v.constant(2 * SLOPE)))
-    return [b.fmul(v.at_least(v.constant(-GELU_END), x[0]), functions.sigmoid(v, u))], []
+    return [b.fmul(v.at_least(v.constant(-functions.GELU_END), x[0]), functions.sigmoid(v, u))], []
 
 
 def gelu_tanh_grad_body(v: Lanes, x: list[Any], scalars: list[Any]) -> Any:
     """g (s + x s (1 - s) 2u'), s = sigmoid(2u)."""
     b = v.builder
-    g, near = x[0], clipped(v, x[1], GELU_END)
+    g, near = x[0], clipped(v, x[1], functions.GELU_END)
     square = b.fmul(near, near)
     u = b.fmul(near, v.multiply_add(square, v.constant(2 * SLOPE * CUBE), v.constant(2 * SLOPE)))
     s, slope = sigmoid_and_slope(v, u)
@@ -112,18 +106,6 @@ def sigmoid_and_slope(v: Lanes, x: Any) -> tuple[Any, Any]:
     return b.select(b.fcmp_ordered("<", x, v.constant(0.0)), other, r), b.fmul(other, r)
 
 
-row_exp = row(1, 1, 0, exp_body)
-row_tanh = row(1, 1, 0, tanh_body)
-row_sigmoid = row(1, 1, 0, sigmoid_body)
-row_erf = row(1, 1, 0, erf_body)
-row_gelu = row(1, 1, 0, gelu_body)
-row_gelu_tanh = row(1, 1, 0, gelu_tanh_body)
-row_silu = row(1, 1, 0, silu_body)
-row_gelu_grad = row(2, 1, 0, gelu_grad_body)
-row_gelu_tanh_grad = row(2, 1, 0, gelu_tanh_grad_body)
-row_silu_grad = row(2, 1, 0, silu_grad_body)
-
-
 # ---------------------------------------------------------------------- kernels: addresses, each for its share
 
 
@@ -134,74 +116,30 @@ def share(thread, threads, count):
     return thread * pieces // threads * PIECE, min((thread + 1) * pieces // threads * PIECE, count)
 
 
-@parallel_kernel
-def map_exp(x, y, count, like, thread, threads):
+along: Any = None  # in each kernel made of the texts below, the micro-kernel of its formula
+
+
+def map_one(x, y, count, like, thread, threads):
+    """y = f(x)."""
     first, last = share(thread, threads, count)
     skip = first * itemsize(like)
-    row_exp((x + skip, y + skip, last - first), (), like)
+    along((x + skip, y + skip, last - first), (), like)
 
 
-@parallel_kernel
-def map_tanh(x, y, count, like, thread, threads):
+def map_two(g, x, dx, count, like, thread, threads):
+    """dx = f(g, x)."""
     first, last = share(thread, threads, count)
     skip = first * itemsize(like)
-    row_tanh((x + skip, y + skip, last - first), (), like)
+    along((g + skip, x + skip, dx + skip, last - first), (), like)
 
 
-@parallel_kernel
-def map_sigmoid(x, y, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_sigmoid((x + skip, y + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_erf(x, y, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_erf((x + skip, y + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_gelu(x, y, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_gelu((x + skip, y + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_gelu_tanh(x, y, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_gelu_tanh((x + skip, y + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_silu(x, y, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_silu((x + skip, y + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_gelu_grad(g, x, dx, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_gelu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_gelu_tanh_grad(g, x, dx, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_gelu_tanh_grad((g + skip, x + skip, dx + skip, last - first), (), like)
-
-
-@parallel_kernel
-def map_silu_grad(g, x, dx, count, like, thread, threads):
-    first, last = share(thread, threads, count)
-    skip = first * itemsize(like)
-    row_silu_grad((g + skip, x + skip, dx + skip, last - first), (), like)
+ONE = {
+    "exp": exp_body, "tanh": tanh_body, "sigmoid": sigmoid_body, "erf": erf_body, "gelu": gelu_body,
+    "gelu_tanh": gelu_tanh_body, "silu": silu_body,
+}  # fmt: skip
+TWO = {"gelu_grad": gelu_grad_body, "gelu_tanh_grad": gelu_tanh_grad_body, "silu_grad": silu_grad_body}
+KERNELS = {name: instance(map_one, f"map_{name}", along=row(1, 1, 0, body)) for name, body in ONE.items()}
+KERNELS |= {name: instance(map_two, f"map_{name}", along=row(2, 1, 0, body)) for name, body in TWO.items()}
 
 
 # ---------------------------------------------------------------------- functions of the contract
@@ -209,46 +147,46 @@ def map_silu_grad(g, x, dx, count, like, thread, threads):
 
 def exp(x: Array) -> Array:
     """e to the power x."""
-    return reference.exp(x) if _small(x) else _map(map_exp, x)
+    return reference.exp(x) if _small(x) else _map("exp", x)
 
 
 def tanh(x: Array) -> Array:
     """Hyperbolic tangent."""
-    return reference.tanh(x) if _small(x) else _map(map_tanh, x)
+    return reference.tanh(x) if _small(x) else _map("tanh", x)
 
 
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x))."""
-    return _map(map_sigmoid, x) if x.dtype in LIKE else reference.sigmoid(x)
+    return _map("sigmoid", x) if x.dtype in LIKE else reference.sigmoid(x)
 
 
 def erf(x: Array) -> Array:
     """Error function."""
-    return _map(map_erf, x) if x.dtype in LIKE else reference.erf(x)
+    return _map("erf", x) if x.dtype in LIKE else reference.erf(x)
 
 
 def gelu(x: Array, approximate: str) -> Array:
     """x Φ(x), or with ``approximate="tanh"`` x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2."""
     if x.dtype not in LIKE:
         return reference.gelu(x, approximate)
-    return _map(map_gelu if approximate == "none" else map_gelu_tanh, x)
+    return _map("gelu" if approximate == "none" else "gelu_tanh", x)
 
 
 def gelu_grad(g: Array, x: Array, approximate: str) -> Array:
     """g d gelu(x)/dx."""
     if not _alike(g, x):
         return reference.gelu_grad(g, x, approximate)
-    return _map_grad(map_gelu_grad if approximate == "none" else map_gelu_tanh_grad, g, x)
+    return _map("gelu_grad" if approximate == "none" else "gelu_tanh_grad", g, x)
 
 
 def silu(x: Array) -> Array:
     """x sigmoid(x)."""
-    return _map(map_silu, x) if x.dtype in LIKE else reference.silu(x)
+    return _map("silu", x) if x.dtype in LIKE else reference.silu(x)
 
 
 def silu_grad(g: Array, x: Array) -> Array:
     """g d silu(x)/dx."""
-    return _map_grad(map_silu_grad, g, x) if _alike(g, x) else reference.silu_grad(g, x)
+    return _map("silu_grad", g, x) if _alike(g, x) else reference.silu_grad(g, x)
 
 
 def _small(x: Array) -> bool:
@@ -260,18 +198,11 @@ def _alike(g: Array, x: Array) -> bool:
     return x.dtype in LIKE and g.dtype == x.dtype and g.shape == x.shape
 
 
-def _map(run: Any, x: Array) -> Array:
-    """Run over the elements in the order in which they lie in memory, which is also the order of the value."""
-    y = np.empty_like(x, subok=False)
-    x = _in_order(x, y)
-    run(address(x), address(y), y.size, LIKE[y.dtype], threads_for(y.size, PER_THREAD))
-    return y
-
-
-def _map_grad(run: Any, g: Array, x: Array) -> Array:
-    y = np.empty_like(x, subok=False)
-    g, x = _in_order(g, y), _in_order(x, y)
-    run(address(g), address(x), address(y), y.size, LIKE[y.dtype], threads_for(y.size, PER_THREAD))
+def _map(name: str, *inputs: Array) -> Array:
+    """Run over the elements in the order in which they lie in the last input, which is also the order of the value."""
+    y = np.empty_like(inputs[-1], subok=False)
+    inputs = tuple([_in_order(x, y) for x in inputs])
+    KERNELS[name](*map(address, inputs), address(y), y.size, LIKE[y.dtype], threads_for(y.size, PER_THREAD))
     return y
 
 

@@ -23,11 +23,13 @@ from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, copy_bytes, get_i
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.largest import lanes_of, largest_along_row, largest_of_rows, split_pairs
 from tinygrad_notes.kernels.cpu.pooling_windows import Size, cover, covering_boxes, sliding_boxes, three, window_count
+from tinygrad_notes.kernels.cpu.streaming import stream_copy, streams
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
 PER_THREAD = 16384  # elements that repay waking a thread
 MOST_LISTS = 8  # with larger strides dealing out a row does not pay
+PLANE_BYTES = 1 << 17  # of a plane that stays in the second cache
 ROWS = 8  # dealt out at a time: a load of what was just stored in other pieces has to wait for it
 
 
@@ -158,15 +160,21 @@ def largest_in_boxes(x, y, places, planes, boxes, like, thread, threads):
 
 
 @parallel_kernel
-def add_at_places(g, places, gradient, planes, windows, area, like, thread, threads):
-    """Each plane of ``gradient`` is 0, plus each g at its place, in the order of g."""
+def add_at_places(g, places, gradient, planes, windows, area, work, like, thread, threads):
+    """Each plane of ``gradient`` is 0, plus each g at its place, in the order of g.
+
+    With a plane of scratch memory for each thread at ``work``, planes are made there, and written past the caches.
+    """
     size = itemsize(like)
     for plane in range(thread * planes // threads, (thread + 1) * planes // threads):
         from_, place, to = g + plane * windows * size, places + plane * windows * 4, gradient + plane * area * size
-        clear_bytes(to, area * size)
+        sums = work + thread * area * size if work else to
+        clear_bytes(sums, area * size)
         for i in range(windows):
-            at = to + get_int32(place + i * 4) * size
+            at = sums + get_int32(place + i * 4) * size
             put(at, get(at, like) + get(from_ + i * size, like))
+        if work:
+            stream_copy((sums, to, area), (), like)
 
 
 @parallel_kernel
@@ -224,9 +232,10 @@ def max_pool_grad(g: Array, indices: Array, input_size: Size) -> Array:
     gradient = np.empty((*g.shape[:2], *input_size), g.dtype)
     planes, area, windows = g.shape[0] * g.shape[1], math.prod(input_size), math.prod(g.shape[2:])
     if gradient.size:
-        threads = threads_for(gradient.size + 4 * g.size, 2 * PER_THREAD)
-        like = g.dtype.type(0)
-        add_at_places(address(g), address(indices), address(gradient), planes, windows, area, like, threads)
+        threads, like = threads_for(gradient.size + 4 * g.size, 2 * PER_THREAD), g.dtype.type(0)
+        plane = area * g.itemsize
+        work = scratch("max_pool", threads * plane) if plane <= PLANE_BYTES and streams(gradient, area) else 0
+        add_at_places(address(g), address(indices), address(gradient), planes, windows, area, work, like, threads)
     return gradient
 
 

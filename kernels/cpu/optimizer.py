@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address
-from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.compile import instance, kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.elementwise import share
 from tinygrad_notes.kernels.cpu.isa.memory import get_int64
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, itemsize
+from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, itemsize, one
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -126,46 +126,45 @@ def cell(table, line, column):
     return get_int64(table + (line * 6 + column) * 8)
 
 
-@parallel_kernel
-def run_sgd(table, lines, total, sign, decay, lr, momentum, take, nesterov, one, thread, threads):
-    """Lines (θ, g, buffer, unused, count, mark). Without a buffer plain descent; at a first step, mark 1, take is 1."""
-    size = itemsize(lr)
-    first, last = share(thread, threads, total)
-    before = 0
-    for line in range(lines):
-        count = cell(table, line, 4)
-        low, high = max(first - before, 0), min(last - before, count)
-        before += count
-        if low >= high:
-            continue
-        skip, buffer = low * size, cell(table, line, 2)
-        theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
-        if buffer == 0:
-            row_descent((theta, g, theta, high - low), (sign, decay, lr), lr)
-        else:
-            part = one if cell(table, line, 5) == 1 else take
-            row_momentum(
-                (theta, g, buffer + skip, theta, buffer + skip, high - low),
-                (sign, decay, lr, momentum, part, nesterov), lr,
-            )  # fmt: skip
+@kernel
+def descend(theta, g, buffer, unused, count, mark, numbers, like):
+    """Plain descent without a buffer; at a first step, mark 1, ``take`` is 1. ``numbers`` are those of the body."""
+    sign, decay, lr, momentum, take, nesterov = numbers
+    if buffer == 0:
+        row_descent((theta, g, theta, count), (sign, decay, lr), like)
+    else:
+        if mark == 1:
+            take = one(like)
+        row_momentum((theta, g, buffer, theta, buffer, count), (sign, decay, lr, momentum, take, nesterov), like)
 
 
-@parallel_kernel
-def run_adam(table, lines, total, numbers, like, thread, threads):
-    """Lines (θ, g, m, v, count, unused); ``numbers`` are the scalars of the body."""
+@kernel
+def adapt(theta, g, first, second, count, mark, numbers, like):
+    """Adam; ``numbers`` are the scalars of the body."""
+    row_adam((theta, g, first, second, theta, first, second, count), numbers, like)
+
+
+step: Any = None  # in each kernel made of the text below: what is done to a piece of an array
+
+
+def run(table, lines, total, numbers, like, thread, threads):
+    """Lines (θ, g, first and second array of what is kept or 0, count, mark)."""
     size = itemsize(like)
-    first, last = share(thread, threads, total)
+    begin, end = share(thread, threads, total)
     before = 0
     for line in range(lines):
         count = cell(table, line, 4)
-        low, high = max(first - before, 0), min(last - before, count)
+        low, high = max(begin - before, 0), min(end - before, count)
         before += count
-        if low >= high:
-            continue
-        skip = low * size
-        theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
-        m, v = cell(table, line, 2) + skip, cell(table, line, 3) + skip
-        row_adam((theta, g, m, v, theta, m, v, high - low), numbers, like)
+        if low < high:
+            skip, first, second = low * size, cell(table, line, 2), cell(table, line, 3)
+            first, second = first + skip if first else 0, second + skip if second else 0
+            theta, g = cell(table, line, 0) + skip, cell(table, line, 1) + skip
+            step(theta, g, first, second, high - low, cell(table, line, 5), numbers, like)
+
+
+run_sgd = instance(run, "run_sgd", step=descend)
+run_adam = instance(run, "run_adam", step=adapt)
 
 
 @parallel_kernel
@@ -210,10 +209,8 @@ def sgd_step(
     for line, buffer in zip(lines.rows, before):
         line[5] = buffer is None
     number = lines.dtype.type
-    run_sgd(
-        *lines.table(), number(-1 if maximize else 1), number(weight_decay), number(lr), number(momentum),
-        number(1 - dampening), number(nesterov), number(1), lines.threads(),
-    )  # fmt: skip
+    numbers = -1 if maximize else 1, weight_decay, lr, momentum, 1 - dampening, nesterov
+    run_sgd(*lines.table(), tuple(map(number, numbers)), number(0), lines.threads())
     return buffers if momentum else None
 
 

@@ -11,7 +11,6 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu import streaming
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_maximum, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
@@ -21,6 +20,7 @@ from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize
 from tinygrad_notes.kernels.cpu.moments import PIECE, total
 from tinygrad_notes.kernels.cpu.softmax_columns import WORK_BYTES, softmax_columns, softmax_grad_columns
+from tinygrad_notes.kernels.cpu.streaming import streams
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -167,15 +167,13 @@ def _forward(x: Array, axis: int, logarithm: bool) -> Array:
     if 1 < inner < FEW_COLUMNS:
         return np.ascontiguousarray(np.moveaxis(_forward(np.moveaxis(x, axis, -1), -1, logarithm), -1, axis))
     x, like, threads = np.ascontiguousarray(x), x.dtype.type(0), threads_for(x.size, PER_THREAD)
+    y = np.empty(x.shape, x.dtype)
     if inner > 1:
-        y = np.empty(x.shape, x.dtype)
         work = scratch("softmax", threads * WORK_BYTES)
         softmax_columns(address(x), address(y), outer, n, inner, logarithm, work, like, threads)
     elif logarithm:
-        y, streams = streaming.empty(x.shape, x.dtype, n)
-        log_softmax_rows(address(x), address(y), outer, n, streams, like, threads)
+        log_softmax_rows(address(x), address(y), outer, n, streams(y, n), like, threads)
     else:  # y is written, and read again, in the first cache
-        y = np.empty(x.shape, x.dtype)
         softmax_rows(address(x), address(y), outer, n, like, threads)
     return y
 
@@ -187,14 +185,13 @@ def _backward(g: Array, y: Array, axis: int, logarithm: bool) -> Array:
         return np.ascontiguousarray(np.moveaxis(dx, -1, axis))
     g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
     like, threads = y.dtype.type(0), threads_for(y.size, PER_THREAD)
+    dx = np.empty(y.shape, y.dtype)
     if inner > 1:
-        dx = np.empty(y.shape, y.dtype)
         work = scratch("softmax", threads * WORK_BYTES)
         softmax_grad_columns(address(g), address(y), address(dx), outer, n, inner, logarithm, work, like, threads)
     else:
         run = log_softmax_grad_rows if logarithm else softmax_grad_rows
-        dx, streams = streaming.empty(y.shape, y.dtype, n)
-        run(address(g), address(y), address(dx), outer, n, streams, like, threads)
+        run(address(g), address(y), address(dx), outer, n, streams(dx, n), like, threads)
     return dx
 
 

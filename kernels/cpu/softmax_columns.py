@@ -15,7 +15,7 @@ from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put
 from tinygrad_notes.kernels.cpu.moments import PIECE_ROWS, add_piece
 
-STRIP_BYTES = 1 << 17  # of a strip of columns, which should stay in the second cache
+STRIP_BYTES = 1 << 18  # of a strip of columns, which should stay in the second cache
 NARROWEST, WIDEST = 16, 256  # columns of a strip; 16 float32 are a line of the cache
 WORK_BYTES = WIDEST * 24  # a strip's maxima, sums of a piece, and sums in float64
 

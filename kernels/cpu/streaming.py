@@ -1,25 +1,27 @@
 """Large results, written past the caches.
 
 A store to memory that is not in a cache first reads its line. For a result that is too large to be in the cache when
-it is next read, that traffic is for nothing. Stores past the caches take whole aligned registers, so the result, and
-each row of it, must begin at a multiple of a register.
+it is next read, that traffic is for nothing. Stores past the caches take whole lines; the ends of a row, which share
+theirs with other rows, are stored as ever, so very short rows are not worth it.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from tinygrad_notes.kernels.cpu.buffers import aligned
-from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
+from tinygrad_notes.kernels.cpu.isa.rows import row
 
 LARGE = 1 << 23  # bytes of a result
+SHORT = 1 << 9  # bytes of a row
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype, row: int) -> tuple[np.ndarray, bool]:
-    """A new array, and whether its rows of ``row`` elements are to be written past the caches."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < LARGE or row * dtype.itemsize % MACHINE.vector_bytes:
-        return np.empty(shape, dtype), False
-    return aligned(size).view(dtype).reshape(shape), True
+def _copied(v, x, scalars):
+    return x, []
+
+
+stream_copy = row(1, 1, 0, _copied, streams=True)
+
+
+def streams(y: np.ndarray, length: int) -> bool:
+    """Whether rows of ``length`` elements of ``y`` are to be written past the caches."""
+    return y.nbytes >= LARGE and length * y.itemsize >= SHORT

@@ -266,3 +266,28 @@ def test_options_of_the_compiler_name_the_folder(monkeypatch):
     before = compiler.sources_hash()
     monkeypatch.setattr(compiler.config, "BOUNDSCHECK", 1)
     assert compiler.sources_hash() != before
+
+
+INSTANCES = """
+import numpy as np
+from tinygrad_notes.kernels.cpu import compile as compiler
+from tinygrad_notes.kernels.cpu.isa.memory import rounded
+from tinygrad_notes.kernels.cpu.isa.vector import put
+number = None
+def fill(out, like, thread, threads):
+    put(out, rounded(number, like))
+kernels = [compiler.instance(fill, f"fill_{i}", number=i) for i in (3, 4)]
+x = np.zeros(2)
+for place, kernel in enumerate(kernels):
+    kernel(x.ctypes.data + 8 * place, np.float64(0), 1)
+print(*x, *(sum(kernel.share.stats.cache_hits.values()) for kernel in kernels))
+"""
+
+
+def test_kernels_of_one_text_are_kept_apart(tmp_path):
+    (tmp_path / "program.py").write_text(INSTANCES)
+    environment = {**os.environ, "TINYGRAD_NOTES_CACHE": str(tmp_path / "cache")}
+    for hits in ("0 0", "1 1"):
+        got = subprocess.run([sys.executable, tmp_path / "program.py"], env=environment, capture_output=True, text=True)
+        assert got.returncode == 0, got.stderr
+        assert got.stdout.split() == ["3.0", "4.0", *hits.split()]

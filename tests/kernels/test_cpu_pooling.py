@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.kernels import test_pooling
 from tinygrad_notes import kernels
 from tinygrad_notes.kernels import cpu, reference
-from tinygrad_notes.kernels.cpu import average_pooling, max_pooling
+from tinygrad_notes.kernels.cpu import average_pooling, max_pooling, streaming
 
 RNG = np.random.default_rng(0)
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-14}
@@ -137,6 +137,19 @@ def test_threads_give_the_same_bits_and_larger_planes(every_size, monkeypatch, s
     for module in (max_pooling, average_pooling):
         monkeypatch.setattr(module, "threads_for", lambda work, least: 1)
     assert_same(many, results())
+
+
+@pytest.mark.parametrize("size", [(9,), (13, 11), (16, 16), (3, 5, 7)])
+def test_a_large_gradient_is_written_past_the_caches(every_size, monkeypatch, size):
+    axes = len(size)
+    x = RNG.standard_normal((3, 5, *size)).astype(np.float32)
+    g, indices = cpu.max_pool(x, (3,) * axes, (2,) * axes, (1,) * axes, (1,) * axes, False)
+    before = cpu.max_pool_grad(g, indices, size)
+    monkeypatch.setattr(streaming, "LARGE", 0)
+    monkeypatch.setattr(streaming, "SHORT", 0)
+    assert_same(cpu.max_pool_grad(g, indices, size), before)
+    monkeypatch.setattr(max_pooling, "PLANE_BYTES", 0)  # a plane that does not fit the cache is made in place
+    assert_same(cpu.max_pool_grad(g, indices, size), before)
 
 
 def test_the_mean_of_a_large_plane():

@@ -1,4 +1,4 @@
-"""Rows of vectors: tails, reductions, and exp, tanh, sigmoid and erf against float64."""
+"""Rows of vectors: tails, reductions, and exp, tanh, sigmoid, erf and GELU's slope against float64."""
 
 from __future__ import annotations
 
@@ -29,11 +29,23 @@ row_exp = row(1, 1, 0, lambda v, x, scalars: ([functions.exp(v, x[0])], []))
 row_tanh = row(1, 1, 0, lambda v, x, scalars: ([functions.tanh(v, x[0])], []))
 row_sigmoid = row(1, 1, 0, lambda v, x, scalars: ([functions.sigmoid(v, x[0])], []))
 row_erf = row(1, 1, 0, lambda v, x, scalars: ([functions.erf(v, x[0])], []))
+row_gelu_slope = row(1, 1, 0, lambda v, x, scalars: ([functions.gelu_slope(v, x[0])], []))
+stream_axpy = row(2, 1, 1, lambda v, x, scalars: (axpy(v, x, scalars)[0], []), streams=True)
 
 
 @kernel
 def run_axpy(x, y, out, count, a):
     return row_axpy((x, y, out, count), (a,), a)
+
+
+@kernel
+def run_stream_axpy(x, y, out, count, a):
+    stream_axpy((x, y, out, count), (a,), a)
+
+
+@kernel
+def run_gelu_slope(x, out, count, like):
+    row_gelu_slope((x, out, count), (), like)
 
 
 @kernel
@@ -69,6 +81,32 @@ def test_a_map_with_reductions_of_any_length_and_alignment(count, skip, dtype):
     assert largest == np.max(out[1:-1], initial=-np.inf)
     np.testing.assert_allclose(total, out[1:-1].sum(dtype=np.float64), rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(run_sum(address(x), count, dtype(0)), x.sum(dtype=np.float64), rtol=1e-6, atol=1e-5)
+
+
+@hypothesis.given(st.integers(0, 300), st.integers(1, 33), st.integers(0, 3), st.sampled_from([np.float32, np.float64]))
+def test_a_map_past_the_caches_of_any_length_and_alignment(count, ahead, skip, dtype):
+    x, y = (RNG.standard_normal(count + skip).astype(dtype)[skip:] for _ in range(2))
+    out, wanted = (np.full(ahead + count + 33, 7, dtype) for _ in range(2))
+    run_stream_axpy(address(x), address(y), address(out) + ahead * out.itemsize, count, dtype(2))
+    run_axpy(address(x), address(y), address(wanted) + ahead * out.itemsize, count, dtype(2))
+    np.testing.assert_array_equal(out, wanted)  # the row, and what lies before and behind it
+
+
+def test_what_is_written_past_the_caches_is_not_summed():
+    with pytest.raises(AssertionError, match="summed"):
+        row(2, 1, 1, axpy, ("sum", "max"), streams=True)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 3.5e-7), (np.float64, 1e-15)])
+def test_the_slope_of_gelu_against_float64(dtype, bound):
+    x = np.concatenate([np.linspace(-45, 45, 100003), np.linspace(-7, 7, 100001), [1e-40, 3e38, -3e38]]).astype(dtype)
+    out, wide = np.empty_like(x), x.astype(np.float64)
+    run_gelu_slope(address(x), address(out), x.size, dtype(0))
+    wanted = special.ndtr(wide) + wide * np.exp(-(np.minimum(np.abs(wide), 60) ** 2) / 2) / np.sqrt(2 * np.pi)
+    assert np.abs(out - wanted).max() <= bound
+    ends = np.array([np.inf, -np.inf, np.nan, 0.0], dtype)
+    run_gelu_slope(address(ends), address(out), 4, dtype(0))
+    np.testing.assert_array_equal(out[:4], [1, 0, np.nan, 0.5])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

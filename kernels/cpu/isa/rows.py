@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes
 
 Body = Callable[[Lanes, list[Any], list[Any]], tuple[Sequence[Any], Sequence[Any]]]
+LINE = 64  # bytes of a line of the caches
 IDENTITY = {"sum": 0.0, "max": -math.inf}
 
 
@@ -53,8 +54,9 @@ def row(
     for each of ``reductions``, "sum" or "max". ``f`` returns None, the one reduction, or a tuple of them, in the dtype
     of ``like``; of no elements they are 0 and -inf. An output may be an input. Without scalars pass ``()``. Sums run
     in ``unroll`` vectors of lanes: for more than some thousand elements add the sums of pieces in float64.
-    With ``streams`` whole vectors of outputs, which must be aligned, are stored past the caches.
+    With ``streams`` the whole lines of the one output are stored past the caches; there are no reductions then.
     """
+    assert not streams or (outputs == 1 and not reductions), "what is summed first would depend on where a row lies"
 
     @intrinsic
     def micro_kernel(context, places, numbers, like):
@@ -78,14 +80,14 @@ def row(
             def number(value):
                 return ir.Constant(INT64, value)
 
-            def step(offset, lane, mask):
+            def step(offset, lane, mask, past=False):
                 values = [
                     v.load(source, offset) if mask is None else v.load_masked(source, offset, mask)
                     for source in sources
                 ]
                 made, reduced = body(v, values, spread)
                 for target, value in zip(targets, made):
-                    if mask is None and streams:
+                    if past:
                         v.stream(value, target, offset)
                     elif mask is None:
                         v.store(value, target, offset)
@@ -96,21 +98,31 @@ def row(
                         value = builder.select(mask, value, v.constant(IDENTITY[kind]))
                     builder.store(combine(v, kind, builder.load(total), value), total)
 
-            many = builder.sdiv(count, number(v.count * unroll))
+            def few(done, end):
+                """The elements from ``done`` to ``end`` one vector after the other, the last of them in part."""
+                left = builder.sub(end, done)
+                single = builder.sdiv(left, number(v.count))
+                with cgutils.for_range(builder, single, intp=INT64) as loop:
+                    first = builder.add(done, builder.mul(loop.index, number(v.count)))
+                    step(builder.mul(first, number(v.itemsize)), 0, None)
+                tail = builder.srem(left, number(v.count))
+                with builder.if_then(builder.icmp_signed(">", tail, number(0))):
+                    first = builder.sub(end, tail)
+                    step(builder.mul(first, number(v.itemsize)), 0, v.first(tail))
+
+            begin = number(0)
+            if streams:  # a line that is stored in part, past the caches, costs more than it saves
+                ahead = builder.and_(builder.neg(targets[0]), number(LINE - 1))
+                ahead = builder.sdiv(ahead, number(v.itemsize))
+                begin = builder.select(builder.icmp_signed("<", ahead, count), ahead, count)
+                few(number(0), begin)
+            many = builder.sdiv(builder.sub(count, begin), number(v.count * unroll))
             with cgutils.for_range(builder, many, intp=INT64) as loop:
-                start = builder.mul(loop.index, number(v.bytes * unroll))
+                first = builder.add(begin, builder.mul(loop.index, number(v.count * unroll)))
+                start = builder.mul(first, number(v.itemsize))
                 for i in range(unroll):
-                    step(builder.add(start, number(v.bytes * i)), i, None)
-            done = builder.mul(many, number(v.count * unroll))
-            left = builder.sub(count, done)
-            single = builder.sdiv(left, number(v.count))
-            with cgutils.for_range(builder, single, intp=INT64) as loop:
-                first = builder.add(done, builder.mul(loop.index, number(v.count)))
-                step(builder.mul(first, number(v.itemsize)), 0, None)
-            tail = builder.srem(left, number(v.count))
-            with builder.if_then(builder.icmp_signed(">", tail, number(0))):
-                first = builder.sub(count, tail)
-                step(builder.mul(first, number(v.itemsize)), 0, v.first(tail))
+                    step(builder.add(start, number(v.bytes * i)), i, None, streams)
+            few(builder.add(begin, builder.mul(many, number(v.count * unroll))), count)
             results = []
             for i, kind in enumerate(reductions):
                 total = builder.load(totals[0][i])

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels import PRECISION, reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.convolution_plan import Plan, Size, plan_conv, plan_transpose
 from tinygrad_notes.kernels.cpu.depthwise import filter_all
-from tinygrad_notes.kernels.cpu.implicit import convolve_all, pack_weights
+from tinygrad_notes.kernels.cpu.implicit import SPLITS, convolve_all, pack_weights
+from tinygrad_notes.kernels.cpu.products import PARTS
 from tinygrad_notes.kernels.cpu.threads import get_num_threads, threads_for
+
+if SPLITS:
+    from tinygrad_notes.kernels.cpu.split_windows import split_weights
 
 Array = np.ndarray
 PER_THREAD = 48**3  # multiplications that repay waking a thread
@@ -35,7 +39,7 @@ def conv(
         return y[:, :, 0]
     if x.ndim == 5:
         return _conv_volumes(x, weight, bias, stride, padding, dilation, groups)
-    plan = plan_conv(x.shape, weight.shape, stride, padding, dilation, groups, x.itemsize, get_num_threads())
+    plan = plan_conv(x.shape, weight.shape, stride, padding, dilation, groups, x.itemsize, *_means(x.itemsize))
     return _run(plan, x, weight, bias)
 
 
@@ -58,7 +62,7 @@ def conv_transpose(
     if x.ndim == 5:
         return _transpose_volumes(x, weight, bias, stride, padding, dilation, groups, output_size)
     plan = plan_transpose(
-        x.shape, weight.shape, stride, padding, dilation, groups, output_size, x.itemsize, get_num_threads()
+        x.shape, weight.shape, stride, padding, dilation, groups, output_size, x.itemsize, *_means(x.itemsize)
     )
     return _run(plan, x, weight, bias)
 
@@ -67,6 +71,13 @@ def _fits(x: Array, weight: Array, bias: Array | None) -> bool:
     """Whether the kernels take these operands: of one dtype, float32 or float64."""
     dtype = x.dtype
     return dtype.char in "fd" and dtype.isnative and weight.dtype == dtype and (bias is None or bias.dtype == dtype)
+
+
+def _means(itemsize: int) -> tuple[int, ...]:
+    """Threads, and with AMX the parts of a float32: what a plan knows beside shapes."""
+    if SPLITS and itemsize == 4:
+        return get_num_threads(), PARTS[PRECISION.get()]
+    return (get_num_threads(),)
 
 
 def _run(plan: Plan, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -84,6 +95,8 @@ def _run(plan: Plan, x: Array, weight: Array, bias: Array | None) -> Array:
     else:
         packed = scratch("convolution weight", plan.packed * size)
         pack_weights(*weights, table, packed, like, threads)
+        if plan.parts:
+            split_weights(weights[0], table, packed, work, like, threads)
         convolve_all(address(x), packed, address(y), table, work, like, threads)
     return y
 

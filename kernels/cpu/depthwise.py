@@ -8,7 +8,7 @@ instead, and a tap is one load and one multiply-add for each. The image has room
 from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
-from tinygrad_notes.kernels.cpu.implicit import (
+from tinygrad_notes.kernels.cpu.convolution_table import (
     BLOCK_ROWS,
     CHANNELS,
     COLUMN_SPREAD,

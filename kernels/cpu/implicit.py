@@ -9,84 +9,76 @@ tile reads the windows where they stand.
 Where pixels are ``row_step`` and ``column_step`` apart, the columns of the copy are dealt out by their remainder, so
 that neighbouring pixels of the output read neighbouring elements for any stride.
 
-Sizes and places are read from a table in memory: passed as arguments they would take seconds to compile.
+With AMX, float32 is split into parts (``splitting.py``) where that repays; see ``split_windows.py``.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.convolution_table import (
+    BLOCK_IMAGES,
+    BLOCK_ROWS,
+    CHANNELS,
+    COLUMN_SPREAD,
+    COLUMN_STEP,
+    COPIED,
+    DEPTH,
+    DEPTH_BLOCK,
+    FIRST,
+    FIRST_COLUMN,
+    FIRST_ROW,
+    GROUPS,
+    HEIGHT,
+    IMAGES,
+    IN_PLACE,
+    JOBS,
+    LENGTH,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    OUTPUT_ROWS,
+    OUTPUTS,
+    PACKED,
+    PANEL_TAPS,
+    PARTS,
+    PHASE_BYTES,
+    PHASE_COLUMN,
+    PHASE_COLUMNS,
+    PHASE_PACKED,
+    PHASE_ROW,
+    PHASE_ROWS,
+    PHASE_SPLIT,
+    PHASE_TABLE,
+    PHASES,
+    PITCH,
+    PLACE,
+    PLANE,
+    REACH,
+    ROW_BLOCKS,
+    ROW_SPREAD,
+    ROW_STEP,
+    RUN_BYTES,
+    RUNS_BYTES,
+    SCRATCH,
+    SPLIT,
+    SPLIT_PACKED,
+    TAPS,
+    WEIGHT_GROUP,
+    WEIGHT_ROW,
+    WEIGHT_TAPS,
+    WIDTH,
+)
 from tinygrad_notes.kernels.cpu.isa.filter import filter_tile
+from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64, put_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_row, tile_columns
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, put, zero
 from tinygrad_notes.kernels.cpu.windows import copy_part
 
-
-class Layout(NamedTuple):
-    """Sizes, in elements, of one convolution; what it reads, copies and writes. The start of its table, as int64."""
-
-    images: int
-    groups: int
-    channels: int  # of x, of one group
-    outputs: int  # of one group
-    height: int  # of x
-    width: int
-    first_row: int  # of x, that the first output row reads; negative in the padding
-    first_column: int
-    row_step: int  # of x, from one output row to the next
-    column_step: int
-    copied: int  # 0 where windows never leave x, which is then read in place
-    reach: int  # rows of x that the taps of one output row span
-    pitch: int  # of a row of the copy, one remainder of columns
-    plane: int  # of one channel of the copy
-    block_images: int  # of one job
-    block_rows: int
-    row_blocks: int  # of one image
-    jobs: int
-    rows: int  # of the output, of the tallest phase
-    out_height: int
-    out_width: int
-    row_spread: int  # 1, or the rows of the output from one of a phase to the next
-    column_spread: int
-    packed: int  # of a packed weight, one group
-    weight_group: int  # from the weight of one group to the next
-    weight_row: int
-    depth_block: int
-    scratch: int  # of one thread
-    in_place: int  # windows are not packed
-    phases: int
-    panel_taps: int  # where the distances in a packed panel begin in the table, in bytes
-
-
-class Phase(NamedTuple):
-    """What follows in the table, for each phase; then come the taps."""
-
-    row: int  # of the output, the first of this phase
-    column: int
-    rows: int
-    columns: int
-    depth: int  # taps
-    taps: int  # where they begin in the table, in bytes: for each its distance in x or its copy, in elements
-    weight_taps: int  # and here its distance in a row of the weight
-    packed: int  # where the packed weight of this phase begins
-
-
-# where the fields are, in bytes
-(
-    IMAGES, GROUPS, CHANNELS, OUTPUTS, HEIGHT, WIDTH, FIRST_ROW, FIRST_COLUMN, ROW_STEP, COLUMN_STEP, COPIED, REACH,
-    PITCH, PLANE, BLOCK_IMAGES, BLOCK_ROWS, ROW_BLOCKS, JOBS, OUTPUT_ROWS, OUT_HEIGHT, OUT_WIDTH, ROW_SPREAD,
-    COLUMN_SPREAD, PACKED, WEIGHT_GROUP, WEIGHT_ROW, DEPTH_BLOCK, SCRATCH, IN_PLACE, PHASES,
-    PANEL_TAPS,
-) = range(0, 8 * len(Layout._fields), 8)  # fmt: skip
-(PHASE_ROW, PHASE_COLUMN, PHASE_ROWS, PHASE_COLUMNS, DEPTH, TAPS, WEIGHT_TAPS, PHASE_PACKED) = range(
-    0, 8 * len(Phase._fields), 8
-)
-PHASE_TABLE, PHASE_BYTES = 8 * len(Layout._fields), 8 * len(Phase._fields)
-
-FIRST, LENGTH, PLACE, RUN_BYTES = 0, 8, 16, 24  # of a run: its first column, columns, its place in x or the output
-RUNS_BYTES = 32 * RUN_BYTES  # for as many runs as a panel has columns, at most
+SPLITS = MACHINE.isa == "amx"  # Numba leaves out what is not compiled for this machine
+if SPLITS:
+    from tinygrad_notes.kernels.cpu.isa.amx import EDGE, PART, configure, release
+    from tinygrad_notes.kernels.cpu.split_windows import all_in_range, multiply_split_panel, ranges_bytes, split_copy
+    from tinygrad_notes.kernels.cpu.splitting import CONFIG
 
 
 @parallel_kernel
@@ -219,6 +211,10 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
     padded = (outputs + ROWS - 1) // ROWS * ROWS
     phases_end = table + PHASE_TABLE + get_int64(table + PHASES) * PHASE_BYTES
     in_place, jobs = get_int64(table + IN_PLACE), get_int64(table + JOBS)
+    if SPLITS:
+        parts, split = get_int64(table + PARTS), work + get_int64(table + SPLIT) * size
+        if parts:
+            configure(split + CONFIG)
     for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         block = job // groups
         group = job - block * groups
@@ -231,6 +227,8 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
         if get_int64(table + COPIED):
             line, image_size = column_step * pitch, channels * plane
             tall = (min(get_int64(table + OUTPUT_ROWS) - first, block_rows) - 1) * row_step + get_int64(table + REACH)
+            if SPLITS and parts:  # the whole of each plane, also where the last rows of the image need less
+                tall = plane // line
             for n in range(images):
                 for c in range(channels):
                     copy_part(
@@ -239,6 +237,8 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
                         copy + (n * channels + c) * plane * size, like,
                     )  # fmt: skip
             source, end = copy, copy + (1 << 60)  # there is room behind the copy
+            if SPLITS and parts:
+                split_copy(copy, images * image_size, table, split)
         else:
             line, image_size = wide, groups * channels * height * wide
             source = mine + (first_row * wide + get_int64(table + FIRST_COLUMN)) * size
@@ -253,6 +253,12 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
             tiles = (across + width - 1) // width
             if columns <= 0:
                 continue
+            by_parts = False
+            if SPLITS and parts and depth:
+                weights = packed + get_int64(table + GROUPS) * get_int64(table + PACKED) * size
+                weights += group * get_int64(table + SPLIT_PACKED) + get_int64(phase + PHASE_SPLIT)
+                by_parts = all_in_range(weights, outputs, split)
+                weights += ranges_bytes(outputs)
             for start in range(0, max(depth, 1), get_int64(table + DEPTH_BLOCK)):
                 taps = table + get_int64(phase + TAPS) + 8 * start
                 count = min(get_int64(table + DEPTH_BLOCK), depth - start)
@@ -273,6 +279,12 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
                         row_step * line,
                         image_size,
                     )
+                    if SPLITS and by_parts:
+                        multiply_split_panel(
+                            a, weights, taps, count, out, runs, runs_end, targets, targets_end, start, table, split,
+                            like,
+                        )  # fmt: skip
+                        continue
                     # vectors may be read from the last run of x, or the copy, without leaving it
                     last = end - (get_int64(runs_end - RUN_BYTES + PLACE) + width) * size
                     windows, windows_taps = panel, table + get_int64(table + PANEL_TAPS)
@@ -285,3 +297,8 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
                         get_int64(table + COLUMN_SPREAD), start, tile, like,
                     )  # fmt: skip
                 a += padded * (count + 1) * size
+                if SPLITS and by_parts:
+                    steps = (count + EDGE - 1) // EDGE
+                    weights += (outputs + EDGE - 1) // EDGE * steps * parts * PART
+    if SPLITS and parts:
+        release()

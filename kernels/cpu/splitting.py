@@ -26,7 +26,7 @@ from tinygrad_notes.kernels.cpu.isa.amx import (
     split_pair,
     split_row,
 )  # fmt: skip
-from tinygrad_notes.kernels.cpu.isa.memory import get_int64, put_int64
+from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, get_int64, put_int64
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose_edge
 from tinygrad_notes.kernels.cpu.isa.vector import get, lanes, one, put, zero
@@ -62,6 +62,16 @@ scale_row_onto = row(2, 1, 2, _scaled_onto, unroll=1)
 
 
 @kernel
+def keep_range(range_, to):
+    """Write the least and the greatest exponent of what was gathered to ``to``."""
+    least, greatest = 255, 0
+    for i in range(16):
+        least, greatest = min(least, exponent(range_ + i * 4)), max(greatest, exponent(range_ + 64 + i * 4))
+    put_int64(to, least)
+    put_int64(to + 8, greatest)
+
+
+@kernel
 def split_panels(parts, source, stride, depth_stride, count, depth, by_rows, target, ranges, work, like):
     """Panels of EDGE lines, in ``parts``: rows of A when ``by_rows``, else columns of B, pairs of depth side by side.
 
@@ -90,15 +100,23 @@ def split_panels(parts, source, stride, depth_stride, count, depth, by_rows, tar
                 from_, step = square, EDGE * 4
             if by_rows:
                 for i in range(EDGE):
-                    split_row(parts, from_ + i * step, to + i * 64, range_)
+                    split_row(parts, from_ + i * step, to + i * 64, PART, range_)
             else:
                 for i in range(0, EDGE, 2):
                     split_pair(parts, from_ + i * step, step, to + i // 2 * 64, range_)
-        least, greatest = 255, 0
-        for i in range(16):
-            least, greatest = min(least, exponent(range_ + i * 4)), max(greatest, exponent(range_ + 64 + i * 4))
-        put_int64(ranges + panel * 16, least)
-        put_int64(ranges + panel * 16 + 8, greatest)
+        keep_range(range_, ranges + panel * 16)
+
+
+@kernel
+def split_line(parts, source, count, target, part_bytes, range_):
+    """``count`` numbers in a line, each part in a line too, ``part_bytes`` apart, and up to 63 zeros behind them.
+
+    The zeros are written behind the numbers as well. What was in the range stays.
+    """
+    whole = (count + EDGE - 1) // EDGE * EDGE + EDGE
+    clear_bytes(source + count * 4, (whole - count) * 4)
+    for p in range(0, whole, EDGE):
+        split_row(parts, source + p * 4, target + p * 2, part_bytes, range_)
 
 
 @kernel
@@ -145,9 +163,9 @@ def multiply_split(
                             )  # fmt: skip
                             continue
                         if tall == EDGE and wide == EDGE and alpha == 1 and keep == 0:
-                            multiply_parts(parts, a_panel, b_panel, to, c_row, steps)
+                            multiply_parts(parts, a_panel, EDGE * 2, PART, parts * PART, b_panel, to, c_row, steps)
                             continue
-                        multiply_parts(parts, a_panel, b_panel, sums, EDGE * 4, steps)
+                        multiply_parts(parts, a_panel, EDGE * 2, PART, parts * PART, b_panel, sums, EDGE * 4, steps)
                         for r in range(tall):
                             line, sum_, old_line = to + r * c_row, sums + r * EDGE * 4, was + r * before_row
                             if keep == 0:

@@ -21,15 +21,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels import PRECISION, reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.convolution_plan import EDGE, SPLIT_STEP, SPLITTING, VECTOR_STEP, WRITING
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.memory import add_run, clear_bytes, copy_bytes, get_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, tile_columns
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, put, zero
 from tinygrad_notes.kernels.cpu.isa.window_sums import DOTS, dot_windows, multiply_windows
+from tinygrad_notes.kernels.cpu.products import PARTS as PARTS_OF
 from tinygrad_notes.kernels.cpu.threads import threads_for
 from tinygrad_notes.kernels.cpu.windows import copy_part
 from tinygrad_notes.kernels.reference.windows import span
@@ -38,8 +40,15 @@ Array = np.ndarray
 Size = tuple[int, ...]
 DEPTH = 224  # pixels of a block, about: a panel of g stays in the first cache
 BLOCK_ROWS, BLOCK_OUTPUTS = 384, 64  # of dW in one job: its sums stay in the second cache
+SPLIT_DEPTH, SPLIT_OUTPUTS = 448, 128  # the same with AMX: whole steps of pixels for common sizes, more uses of a copy
+COPYING = 12  # cycles that AMX's way takes to copy EDGE pixels of a row of windows, in three parts
 JOBS = 16  # at least, if the depth allows it
 PER_THREAD = 48**3  # multiplications that repay waking a thread
+SPLITS = MACHINE.isa == "amx"  # Numba leaves out what is not compiled for this machine
+if SPLITS:
+    from tinygrad_notes.kernels.cpu.isa.amx import configure, release
+    from tinygrad_notes.kernels.cpu.split_pixels import LEFT, left_bytes, multiply_pixels, split_gradient, split_part
+    from tinygrad_notes.kernels.cpu.splitting import CONFIG
 
 
 @kernel
@@ -90,13 +99,17 @@ class Cut(NamedTuple):
     part_w: int
     jobs: int
     work_bytes: int  # scratch of one thread
+    bfloats: int = 0  # parts of a float32, by AMX; 0: by vectors
+    pixels: int = 0  # of a block, at most, up to a multiple of what AMX takes at once
+    split: int = 0  # what AMX needs of the scratch begins here, in bytes
+    plane_bytes: int = 0  # of one part of the copy
 
 
 # where these are in the table of a plan, in bytes; behind them begin the rows of the matrix of windows, in bytes too
 (
     IMAGES, CHANNELS, OUTPUTS, GROUPS, HEIGHT, WIDTH, OUT_H, OUT_W, TAPS, STRIDE_H, STRIDE_W, PAD_H, PAD_W,
     COPIED, COPY_STEP, PARTS, BLOCK_CHANNELS, BLOCK_OUTPUTS, STEP_IMAGES, STEP_H, STEP_W, PART_H, PART_W, JOBS,
-    WORK_BYTES, BEGINS,
+    WORK_BYTES, BFLOATS, PIXELS, SPLIT, PLANE_BYTES, BEGINS,
 ) = range(0, 8 * (len(Geometry._fields) + len(Cut._fields) + 1), 8)  # fmt: skip
 
 
@@ -127,6 +140,16 @@ def sum_products(x, g, target, table, work, like, thread, threads):
     all_rows = (block_channels * taps + ROWS - 1) // ROWS * ROWS
     panel_bytes = step_images * step_h * step_w * wide * size
     gradients = work + block_outputs * all_rows * size
+    run_w, step = part_w, stride_w
+    if SPLITS:
+        bfloats, pixels, split = get_int64(table + BFLOATS), get_int64(table + PIXELS), work + get_int64(table + SPLIT)
+        if bfloats:  # columns are dealt out, and the last step of a panel is filled up
+            run_w, step, panel_bytes = part_w // stride_w, 1, pixels * wide * size
+            split_panel = pixels * wide * bfloats * 2
+            split_panels = split + LEFT + left_bytes(pixels, bfloats)
+            planes = split_panels + block_outputs // wide * split_panel
+            clear_bytes(split + LEFT, left_bytes(pixels, bfloats))  # numbers, also where nothing is written
+            configure(split + CONFIG)
     copy = gradients + block_outputs // wide * panel_bytes
     for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         first_output = job // parts
@@ -157,12 +180,18 @@ def sum_products(x, g, target, table, work, like, thread, threads):
                     for i in range(count):
                         copy_part(
                             image + (i * channels + c) * height * width * size, height, width, top, left, part_h, 1,
-                            part_w, get_int64(table + COPY_STEP), get_int64(table + COPY_STEP),
+                            run_w, get_int64(table + COPY_STEP), get_int64(table + COPY_STEP),
                             copy + (c * step_images + i) * image_stride, like,
                         )  # fmt: skip
             else:
                 base = image + (y * stride_h * width + z * stride_w) * size
                 image_stride, row_stride = channels * height * width * size, width * size
+            if SPLITS and bfloats:
+                fits = bfloats
+                split_part(
+                    copy, there, step_images, count, part_h * part_w, bfloats, planes, get_int64(table + PLANE_BYTES),
+                    split,
+                )  # fmt: skip
             for panel in range(panels):
                 output, gradient = first_output + panel * wide, gradients + panel * panel_bytes
                 lines, to = min(wide, out_group - output), gradient
@@ -172,19 +201,31 @@ def sum_products(x, g, target, table, work, like, thread, threads):
                     source = g + ((((n + i) * outputs + group * out_group + output) * out_h + y) * out_w + z) * size
                     transpose_run(source, out_h * out_w * size, lines, run, to, wide * size, like)
                     to += run * wide * size
+                if SPLITS and bfloats:
+                    if not split_gradient(gradient, count * run, bfloats, split_panels + panel * split_panel, split):
+                        fits = 0
+                    continue
                 begin = begins
                 for sums in range(work + panel * sums_bytes, work + (panel + 1) * sums_bytes, ROWS * wide * size):
                     multiply_windows(
-                        begin, base, count, tall, long, image_stride, stride_h * row_stride, stride_w * size, gradient,
+                        begin, base, count, tall, long, image_stride, stride_h * row_stride, step * size, gradient,
                         sums, like,
                     )  # fmt: skip
                     begin += 8 * ROWS
+            if SPLITS and bfloats:
+                multiply_pixels(
+                    begins, there * taps, base, count, tall, long, image_stride, stride_h * row_stride, gradients,
+                    panel_bytes, panels, work, sums_bytes, fits, planes, get_int64(table + PLANE_BYTES), split_panels,
+                    bfloats, pixels, split, like,
+                )  # fmt: skip
         line = in_group * taps * size
         to = target + (part * outputs * in_group + first_row) * taps * size
         for panel in range(panels):
             lines = min(wide, columns - panel * wide)
             transpose_run(work + panel * sums_bytes, wide * size, there * taps, lines, to, line, like)
             to += wide * line
+    if SPLITS and bfloats:
+        release()
 
 
 @parallel_kernel
@@ -258,7 +299,8 @@ def conv_weight_grad(
     """Gradient of ``conv``'s weight, (O, C/groups, *kernel_size), from x (N, C, *size) and g (N, O, *counts)."""
     if x.ndim > 4 or x.dtype != g.dtype or x.dtype.char not in "fd" or not x.size or not g.size:
         return reference.conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups)
-    plan = make_plan(x.shape, g.shape, kernel_size, stride, padding, dilation, groups, x.itemsize)
+    arguments = x.shape, g.shape, kernel_size, stride, padding, dilation, groups, x.itemsize
+    plan = make_plan(*arguments, PARTS_OF[PRECISION.get()]) if SPLITS and x.itemsize == 4 else make_plan(*arguments)
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     value = np.empty((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     threads = min(threads_for(g.size * (value.size // g.shape[1]), PER_THREAD), plan.jobs)
@@ -282,6 +324,7 @@ def make_plan(
     dilation: Size,
     groups: int,
     itemsize: int,
+    bfloats: int = 0,
 ) -> Plan:
     """The plan for x of ``shape`` (N, C, *size) and g of shape ``counts`` (N, O, *counts)."""
     size, out = shape[2:], counts[2:]
@@ -299,8 +342,9 @@ def make_plan(
     vectors, chunks = -(-geometry.out_w // MACHINE.lanes(itemsize)), -(-geometry.taps // DOTS)
     dots = in_group * out_group * chunks * (DOTS + 1) * vectors / geometry.out_w
     tiles = _round_up(in_group * geometry.taps, ROWS) * -(-out_group // _tile_columns(itemsize)) * VECTORS
-    plan = _plan_dots if dots <= tiles else _plan_tiles
-    return plan(geometry, kernel_size, dilation, itemsize)
+    if dots <= tiles:
+        return _plan_dots(geometry, kernel_size, dilation, itemsize)
+    return _plan_tiles(geometry, kernel_size, dilation, itemsize, bfloats if _repays_splitting(geometry) else 0)
 
 
 def _plan_dots(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int) -> Plan:
@@ -320,29 +364,63 @@ def _plan_dots(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int
     return _planned(True, shape, cut, begins * itemsize)
 
 
-def _plan_tiles(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int) -> Plan:
+def _repays_splitting(shape: Geometry) -> bool:
+    """Whether AMX is expected to be faster, in three parts: for EDGE pixels, cycles as in ``convolution_plan.py``.
+
+    Copying runs of windows costs what it does for any number of outputs, so these decide: 32 of a group repay it
+    hardly, 64 well.
+    """
+    rows, outputs = shape.channels // shape.groups * shape.taps, shape.outputs // shape.groups
+    panels, tiles = -(-outputs // EDGE), -(-rows // EDGE) * -(-outputs // EDGE)
+    depth = _pixels(shape, SPLIT_DEPTH)
+    filled = _round_up(math.prod(depth), EDGE)
+    copies = -(-depth[2] // EDGE) * EDGE / depth[2]  # vectors for EDGE pixels of a row
+    split = tiles * (EDGE * SPLIT_STEP * filled / math.prod(depth) + WRITING * EDGE / filled)
+    split += rows * COPYING * copies * -(-outputs // SPLIT_OUTPUTS)
+    split += SPLITTING * (rows / shape.taps * shape.stride_h * shape.stride_w + EDGE * panels)
+    return split < -(-rows // ROWS) * panels * VECTOR_STEP * EDGE
+
+
+def _pixels(shape: Geometry, most: int) -> tuple[int, int, int]:
+    """Images, rows and columns of a block of about ``most`` pixels."""
+    return (
+        _share(shape.images, max(1, most // (shape.out_h * shape.out_w))),
+        _share(shape.out_h, max(1, most // shape.out_w)),
+        _share(shape.out_w, most),
+    )
+
+
+def _plan_tiles(shape: Geometry, kernel_size: Size, dilation: Size, itemsize: int, bfloats: int) -> Plan:
     in_group, out_group = shape.channels // shape.groups, shape.outputs // shape.groups
-    columns = _share(shape.out_w, DEPTH)
-    rows = _share(shape.out_h, max(1, DEPTH // shape.out_w))
-    images = _share(shape.images, max(1, DEPTH // (shape.out_h * shape.out_w)))
+    images, rows, columns = _pixels(shape, SPLIT_DEPTH if bfloats else DEPTH)
     blocks = -(-shape.images // images) * -(-shape.out_h // rows) * -(-shape.out_w // columns)
     channels = _share(in_group, max(1, BLOCK_ROWS // shape.taps))
-    outputs = _round_up(_share(out_group, BLOCK_OUTPUTS), _tile_columns(itemsize))
+    outputs = _round_up(_share(out_group, SPLIT_OUTPUTS if bfloats else BLOCK_OUTPUTS), _tile_columns(itemsize))
     jobs = shape.groups * -(-in_group // channels) * -(-out_group // outputs)
     parts = min(blocks, -(-JOBS // jobs))
-    copied = _leaves(shape, _seen(shape, kernel_size, dilation, shape.out_h, shape.out_w))
+    copied = bool(bfloats) or _leaves(shape, _seen(shape, kernel_size, dilation, shape.out_h, shape.out_w))
     part = _seen(shape, kernel_size, dilation, rows, columns)
+    step = shape.stride_w if bfloats else 1
+    run = -(-part[1] // step)
+    part = part[0], run * step
     row = part[1] if copied else shape.width
     plane = images * part[0] * row if copied else shape.height * row
-    window = np.arange(kernel_size[0])[:, None] * dilation[0] * row + np.arange(kernel_size[1]) * dilation[1]
+    column = np.arange(kernel_size[1]) * dilation[1]
+    window = np.arange(kernel_size[0])[:, None] * dilation[0] * row + column % step * run + column // step
     tables = [  # of a block of channels, and of the last one, which may have fewer
         _filled((np.arange(count)[:, None] * plane + window.ravel()).ravel(), ROWS)
         for count in (channels, in_group % channels or channels)
     ]
-    work = (len(tables[0]) + images * rows * columns) * outputs + channels * images * math.prod(part) * copied
+    pixels = _round_up(images * rows * columns, EDGE if bfloats else 1)
+    copy = channels * images * math.prod(part) * copied
+    work = (len(tables[0]) + pixels) * outputs + copy
+    split = work_bytes = _round_up((work + 2 * EDGE * bool(bfloats)) * itemsize, 64)  # with zeros behind the copy
+    plane_bytes = (_round_up(copy, EDGE) + EDGE) * 2
+    if bfloats:  # sums of a tile and what lies beside them, both operands, planes
+        work_bytes += _round_up(LEFT + 64 + bfloats * (2 * pixels * (EDGE + outputs) + plane_bytes), 64)
     cut = Cut(
-        copied, 1, parts, channels, outputs, images, rows, columns, *part, jobs=jobs * parts,
-        work_bytes=_round_up(work * itemsize, 64),
+        copied, step, parts, channels, outputs, images, rows, columns, *part, jobs * parts, work_bytes, bfloats, pixels,
+        split, plane_bytes,
     )  # fmt: skip
     return _planned(False, shape, cut, np.concatenate(tables) * itemsize)
 

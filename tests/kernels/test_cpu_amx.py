@@ -165,7 +165,7 @@ def test_the_real_instructions_compile(parts, multiplications, loads):
         pytest.skip("this LLVM has no x86_64")
     module = ir.Module()
     module.triple = "x86_64-unknown-linux-gnu"
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 6), "multiply")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 9), "multiply")
     builder = ir.IRBuilder(function.append_basic_block())
     tiles = amx.Tiles(builder)
     tiles.configure(function.args[0])

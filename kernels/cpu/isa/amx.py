@@ -155,22 +155,27 @@ def choose(builder: ir.IRBuilder, parts: Any, write: Callable[[int], None]) -> N
 
 
 def write_multiply(
-    builder: ir.IRBuilder, t: Tiles, parts: int, a: Any, b: Any, c: Any, stride: Any, steps: Any
-) -> None:
+    builder: ir.IRBuilder, t: Tiles, parts: int, a: Any, a_row: Any, a_part: Any, a_step: Any, b: Any, c: Any,
+    stride: Any, steps: Any,
+) -> None:  # fmt: skip
     """The text of :func:`multiply_parts`. Tiles 0 to 3 hold c, 4 and 5 rows of a, 6 and 7 columns of b."""
     below = builder.add(c, builder.mul(stride, INT64(16)))
+    a_below = builder.mul(a_row, INT64(16))
     for tile in range(4):
         t.zero(tile)
     with cgutils.for_range(builder, steps, intp=INT64) as loop:
-        step = builder.mul(loop.index, INT64(parts * PART))
-        a_step, b_step = builder.add(a, step), builder.add(b, step)
-        loaded: dict[int, int] = {}
-        for a_part, b_part in TERMS[parts]:
-            for first, base, part in ((4, a_step, a_part), (6, b_step, b_part)):
-                if loaded.get(first) != part:
-                    loaded[first] = part
-                    for half in range(2):
-                        t.load(first + half, builder.add(base, INT64(part * PART + half * PART // 2)), INT64(64))
+        a_here = builder.add(a, builder.mul(loop.index, a_step))
+        b_here = builder.add(b, builder.mul(loop.index, INT64(parts * PART)))
+        loaded: list[int | None] = [None, None]
+        for of_a, of_b in TERMS[parts]:
+            if of_a != loaded[0]:
+                place = builder.add(a_here, builder.mul(a_part, INT64(of_a)))
+                t.load(4, place, a_row)
+                t.load(5, builder.add(place, a_below), a_row)
+            if of_b != loaded[1]:
+                for half in range(2):
+                    t.load(6 + half, builder.add(b_here, INT64(of_b * PART + half * PART // 2)), INT64(64))
+            loaded = [of_a, of_b]
             for tile in range(4):
                 t.multiply(tile, 4 + tile // 2, 6 + tile % 2)
     for tile, corner in enumerate([c, builder.add(c, INT64(64)), below, builder.add(below, INT64(64))]):
@@ -178,15 +183,19 @@ def write_multiply(
 
 
 @intrinsic
-def multiply_parts(context, parts, a, b, c, c_stride, steps):
-    """c (EDGE x EDGE) = a b, over ``steps`` times EDGE of depth, packed by ``splitting.py``."""
+def multiply_parts(context, parts, a, a_row, a_part, a_step, b, c, c_stride, steps):
+    """c (EDGE x EDGE) = a b, over ``steps`` times EDGE of depth.
+
+    Of b a step is ``parts`` times PART bytes, two halves of the columns, as :func:`split_pair` writes them. In a it is
+    ``a_step`` bytes from one to the next, between rows ``a_row`` and between parts ``a_part``.
+    """
 
     def generate(context, builder, signature, arguments):
         t = tiles(builder)
         choose(builder, arguments[0], lambda parts: write_multiply(builder, t, parts, *arguments[1:]))
         return context.get_dummy_value()
 
-    return types.none(*[types.int64] * 6), generate
+    return types.none(*[types.int64] * 9), generate
 
 
 @intrinsic
@@ -259,11 +268,11 @@ def _split(builder, rest, parts):
 
 
 @intrinsic
-def split_row(context, parts, source, target, range_):
-    """One row of a: EDGE numbers in a line, as EDGE bfloat16 in each part."""
+def split_row(context, parts, source, target, part_bytes, range_):
+    """One row of a: EDGE numbers in a line, as EDGE bfloat16 in each part, which are ``part_bytes`` apart."""
 
     def generate(context, builder, signature, arguments):
-        parts, source, target, range_ = arguments
+        parts, source, target, part_bytes, range_ = arguments
         rests = [_floats(builder, builder.add(source, INT64(half * 64))) for half in range(2)]
         _gather(builder, rests, range_)
 
@@ -271,13 +280,14 @@ def split_row(context, parts, source, target, range_):
             for half, rest in enumerate(rests):
                 for part, bits in enumerate(_split(builder, rest, parts)):
                     short = builder.trunc(builder.lshr(bits, INTS([16] * 16)), HALVES)
-                    place = builder.add(target, INT64(part * PART + half * 32))
+                    place = builder.add(target, builder.mul(part_bytes, INT64(part)))
+                    place = builder.add(place, INT64(half * 32))
                     builder.store(short, builder.inttoptr(place, HALVES.as_pointer())).align = 2
 
         choose(builder, parts, write)
         return context.get_dummy_value()
 
-    return types.none(types.int64, types.int64, types.int64, types.int64), generate
+    return types.none(*[types.int64] * 5), generate
 
 
 @intrinsic
@@ -302,6 +312,62 @@ def split_pair(context, parts, source, stride, target, range_):
         return context.get_dummy_value()
 
     return types.none(*[types.int64] * 5), generate
+
+
+@intrinsic
+def interleave_run(context, parts, source, part_bytes, taps, steps, first, length, target):
+    """Columns ``first`` and on, ``length`` of them, of a panel of windows, as :func:`split_pair` would write it.
+
+    ``source``: planes of bfloat16, one for each part, ``part_bytes`` apart. ``taps``: for each row of the panel, steps
+    times EDGE, the distance of its column 0 from there, in elements. What is read beside the run is left away.
+    """
+
+    def generate(context, builder, signature, arguments):
+        parts, source, part_bytes, taps, steps, first, length, target = arguments
+        lanes = [INTS(list(range(half * 16, half * 16 + 16))) for half in range(2)]
+        masks = [_between(builder, half, first, builder.add(first, length)) for half in lanes]
+        kind = ir.FunctionType(VOID, [INTS, INTS.as_pointer(), INT32, masks[0].type])
+        put = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.store.v16i32.p0")
+
+        def write(parts):
+            with (
+                cgutils.for_range(builder, steps, intp=INT64) as step,
+                cgutils.for_range(builder, INT64(EDGE // 2), intp=INT64) as pair,
+            ):
+                number = builder.add(builder.mul(step.index, INT64(EDGE // 2)), pair.index)
+                tap = builder.inttoptr(builder.add(taps, builder.mul(number, INT64(16))), INT64.as_pointer())
+                rows = []
+                for i in range(2):
+                    distance = builder.load(builder.gep(tap, [INT64(i)]))
+                    rows.append(builder.add(source, builder.mul(distance, INT64(2))))
+                to = builder.add(target, builder.mul(step.index, INT64(parts * PART)))
+                to = builder.add(to, builder.mul(pair.index, INT64(64)))
+                for part in range(parts):
+                    for half in range(2):
+                        two = []
+                        for line in rows:
+                            place = builder.add(line, builder.mul(part_bytes, INT64(part)))
+                            place = builder.add(place, INT64(half * 32))
+                            short = builder.load(builder.inttoptr(place, HALVES.as_pointer()))
+                            short.align = 2
+                            two.append(builder.zext(short, INTS))
+                        both = builder.or_(two[0], builder.shl(two[1], INTS([16] * 16)))
+                        place = builder.add(to, INT64(part * PART + half * PART // 2))
+                        builder.call(put, [both, builder.inttoptr(place, INTS.as_pointer()), INT32(4), masks[half]])
+
+        choose(builder, parts, write)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 8), generate
+
+
+def _between(builder, lanes, first, end):
+    """The mask of those of ``lanes`` that are at least ``first`` and below ``end``."""
+    ends = []
+    for number in (first, end):
+        one = builder.insert_element(ir.Constant(INTS, ir.Undefined), builder.trunc(number, INT32), INT32(0))
+        ends.append(builder.shuffle_vector(one, one, INTS([0] * 16)))
+    return builder.and_(builder.icmp_signed(">=", lanes, ends[0]), builder.icmp_signed("<", lanes, ends[1]))
 
 
 @intrinsic

@@ -60,7 +60,7 @@ def _find() -> Machine:
     if forced is not None and forced not in NAMES:
         raise DeviceError(f"TINYGRAD_NOTES_ISA is {forced!r}, expected one of {', '.join(NAMES)}")
     isa = forced or ("amx" if amx <= features else "avx512" if has_avx512 else "generic")
-    if isa == "avx512" or (isa == "amx" and has_avx512):  # right everywhere; without it two registers stand for one
+    if isa in ("avx512", "amx"):  # right everywhere; without wide registers several stand for one
         return Machine(isa, 64, 32, features)
     if "avx" in features:
         return Machine(isa, 32, 16, features)

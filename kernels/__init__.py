@@ -101,8 +101,9 @@ def precision(choice: str) -> Iterator[None]:
     Where a processor has AMX, which multiplies bfloat16 (8 digits), a float32 (24 digits) is the sum of three of them,
     and a product takes six of theirs: ``"highest"``. ``"high"`` keeps two, rounded, and takes three products: half the
     work, with an error of some 1e-5 of the largest value, as PyTorch's ``set_float32_matmul_precision("high")``
-    permits. It is for ``matmul``, ``linear``, convolutions and what is built on them; of a backward pass the precision
-    counts that is in force when it runs. Other ops, float64, and machines without AMX compute the same with both.
+    permits. It is for ``matmul``, ``linear``, convolutions, attention, recurrent scans and what is built on them; of a
+    backward pass the precision counts that is in force when it runs. Other ops, float64, and machines without AMX
+    compute the same with both.
 
     Use it as a context manager, ``with precision("high"): ...``, or as a decorator.
 

@@ -22,30 +22,38 @@ from tinygrad_notes.kernels.cpu.common_rows import row_add, row_exponential, row
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.dropout import signed
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, multiply_tile_onto, tile_columns, tile_rows
+from tinygrad_notes.kernels.cpu.isa.tile import tile_columns
 from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, zero
-from tinygrad_notes.kernels.cpu.panels import pack
+from tinygrad_notes.kernels.cpu.packed_products import (
+    BLOCK,
+    COLUMNS,
+    END,
+    FAR,
+    PACKED,
+    WORK_BYTES,
+    is_finite,
+    left_elements,
+    pack_operand,
+    parts_now,
+    product,
+    right_elements,
+    sides,
+    up,
+)
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
-BLOCK_QUERIES, BLOCK_KEYS = 192, 192  # multiples of the rows and of the columns of every tile
+BLOCK_QUERIES, BLOCK_KEYS = BLOCK, BLOCK
 SCORE_COLUMNS = BLOCK_KEYS + 16  # of a row of scores: an odd number of cache lines, so that rows spread over the cache
 PER_THREAD = 64**3  # multiplications that repay waking a thread
-FAR = 1 << 40  # beyond any sequence
 NO_MASK, BOOL_MASK, FLOAT_MASK = 0, 1, 2
-COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``product``
 
 
 def _multiply(v, x, s):
     return [v.builder.fmul(x[0], x[1])], []
 
 
-def _times_zero(v, x, s):
-    return [], [v.builder.fmul(x[0], v.constant(0.0))]
-
-
 row_multiply = row(2, 1, 0, _multiply)
-row_times_zero = row(1, 0, 0, _times_zero, ("sum",))  # NaN if an element is not finite
 
 
 def _hide(count):
@@ -72,36 +80,6 @@ def _hide(count):
 
 hide_lanes = _hide(lambda v: v.count)
 hide_one = _hide(lambda v: 1)
-
-
-@kernel
-def product(
-    a, a_panel, a_row, a_column, rows, b, b_row, b_panel, columns, depth, c, c_row, alpha, beta, reach, trim
-):  # fmt: skip
-    """C = alpha A B + beta C by whole tiles: A, B and C have room for them, and what stands there is of no account.
-
-    ``a_panel`` and ``b_panel`` are the bytes from one panel of ROWS rows or of tile columns to the next, ``a_row`` and
-    ``a_column`` those between elements of A: A may be packed panels, or a block as it stands, or its transpose.
-    Query i of a block attends to its keys j with j + ``reach`` <= i. A product of such a triangle need not do all:
-    COLUMNS (of scores, queries by keys) leaves out tiles that no query sees; END (probabilities by values) ends its
-    sums at the last key that a tile's queries see; START (transposed probabilities) begins at the first query.
-    """
-    size, width = itemsize(alpha), tile_columns(alpha)
-    for j in range(0, columns, width):
-        for i in range(0, rows, ROWS):
-            first, last = 0, depth
-            if trim == COLUMNS and j + reach > i + ROWS - 1:
-                continue
-            if trim == END:
-                last = min(depth, i + ROWS - reach)
-            elif trim == START:
-                first = max(0, i + reach)
-            if first < last:
-                to = c + i * c_row + j * size
-                multiply_tile_onto(
-                    last - first, a + i // ROWS * a_panel + first * a_column, a_row, a_column,
-                    b + j // width * b_panel + first * b_row, b_row, to, c_row, to, c_row, alpha, beta,
-                )  # fmt: skip
 
 
 @kernel
@@ -149,15 +127,16 @@ def rounded_up(count, multiple):
 @parallel_kernel
 def attend(
     jobs, q, q_strides, k, k_strides, v, v_strides, mask, mask_strides, mask_kind, out, logsumexp, sizes, causal,
-    scale, drops, seed, threshold, factor, work, offsets, thread, threads,
+    scale, drops, seed, threshold, factor, parts, work, offsets, thread, threads,
 ):  # fmt: skip
     """A job is a block of queries, counted over images, key heads, their query heads and their blocks."""
     work += thread * offsets[-1]
     _, heads, key_heads, queries, keys, inner, value_inner = sizes
     size, width = itemsize(scale), tile_columns(scale)
-    k_panels, v_panels, q_panels, scores, sums, largest, totals, room = (
+    left, right = sides(parts, scale)
+    k_panels, v_panels, q_panels, scores, sums, largest, totals, room, space = (
         work + offsets[0], work + offsets[1], work + offsets[2], work + offsets[3], work + offsets[4],
-        work + offsets[5], work + offsets[6], work + offsets[7],
+        work + offsets[5], work + offsets[6], work + offsets[7], work + offsets[8],
     )  # fmt: skip
     score_row, sum_row = SCORE_COLUMNS * size, rounded_up(value_inner, width) * size
     nothing = -one(scale) / zero(scale)
@@ -169,19 +148,18 @@ def attend(
         if shared != packed:  # queries that come next read the same panels
             packed = shared
             from_ = k + image * k_strides[0] + key_head * k_strides[1]
-            pack(from_, k_strides[2], k_strides[3], keys, inner, width, k_panels, scale)
+            pack_operand(from_, k_strides[2], k_strides[3], keys, inner, right, k_panels, scale)
             from_ = v + image * v_strides[0] + key_head * v_strides[1]
-            pack(from_, v_strides[3], v_strides[2], value_inner, keys, width, v_panels, scale)
+            pack_operand(from_, v_strides[3], v_strides[2], value_inner, keys, right, v_panels, scale)
             if causal:
-                check = row_times_zero((v_panels, keys * rounded_up(value_inner, width)), (), scale)
-                finite = check == check
+                finite = is_finite(v_panels, keys * rounded_up(value_inner, width), scale)
         head, block = key_head * group + entry // blocks, entry % blocks
         if causal:
             block = from_both_ends(block, blocks)
         query = block * BLOCK_QUERIES
         here = min(BLOCK_QUERIES, queries - query)
         from_ = q + image * q_strides[0] + head * q_strides[1] + query * q_strides[2]
-        pack(from_, q_strides[2], q_strides[3], here, inner, tile_rows(scale), q_panels, scale)
+        pack_operand(from_, q_strides[2], q_strides[3], here, inner, left, q_panels, scale)
         row_fill((largest, here), (nothing,), scale)
         row_fill((totals, here), (zero(scale),), scale)
         # a value that is not finite makes NaN of a probability of 0, so then no block is left out
@@ -190,8 +168,8 @@ def attend(
             there = min(BLOCK_KEYS, last_key - key)
             reach = key - query if causal else -FAR
             product(
-                q_panels, ROWS * inner * size, size, ROWS * size, here, k_panels + key * inner * size, width * size,
-                width * inner * size, there, inner, scores, score_row, scale, zero(scale), reach, COLUMNS,
+                q_panels, PACKED, PACKED, here, k_panels, key, there, 0, inner, inner, scores, score_row, scale,
+                zero(scale), reach, COLUMNS, space,
             )  # fmt: skip
             for i in range(here):
                 line, count = scores + i * score_row, max(0, min(there, i + 1 - reach))
@@ -218,9 +196,8 @@ def attend(
                     dropout_row(room, element, count, seed, threshold, factor)
                     row_multiply((line, room, line, count), (), scale)
             product(
-                scores, ROWS * score_row, score_row, size, here, v_panels + key * width * size, width * size,
-                width * keys * size, value_inner, there, sums, sum_row, one(scale),
-                one(scale) if key else zero(scale), reach if finite else -FAR, END,
+                scores, score_row, size, here, v_panels, 0, value_inner, key, keys, there, sums, sum_row, one(scale),
+                one(scale) if key else zero(scale), reach if finite else -FAR, END, space,
             )  # fmt: skip
         first = (image * heads + head) * queries + query
         for i in range(here):
@@ -236,14 +213,10 @@ def _offsets(sizes: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Where in a thread's scratch each array of ``attend`` begins, and last its size."""
     _, _, _, _, keys, inner, value_inner = sizes
     return begin_at(
-        itemsize, up(keys) * inner, keys * up(value_inner), BLOCK_QUERIES * inner, BLOCK_QUERIES * SCORE_COLUMNS,
-        BLOCK_QUERIES * up(value_inner), BLOCK_QUERIES, BLOCK_QUERIES, BLOCK_KEYS,
+        itemsize, right_elements(keys, inner, itemsize), right_elements(value_inner, keys, itemsize),
+        left_elements(BLOCK_QUERIES, inner, itemsize), BLOCK_QUERIES * SCORE_COLUMNS, BLOCK_QUERIES * up(value_inner),
+        BLOCK_QUERIES, BLOCK_QUERIES, BLOCK_KEYS, WORK_BYTES // itemsize,
     )  # fmt: skip
-
-
-def up(count: int) -> int:
-    """``count`` columns, filled up to whole tiles of any width."""
-    return -(-count // 64) * 64
 
 
 def begin_at(itemsize: int, *counts: int) -> tuple[int, ...]:
@@ -297,7 +270,7 @@ def attention(
     arguments = (
         address(q), q.strides, address(k), k.strides, address(v), v.strides, *describe_mask(mask), address(out),
         address(logsumexp), sizes, bool(causal), dtype(scale), *describe_dropout(dropout_p, seed, dtype),
-        scratch("attention", threads * offsets[-1]), offsets,
+        parts_now(), scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     blocks = batch * heads * -(-queries // BLOCK_QUERIES)
     attend(blocks, *arguments, threads)

@@ -16,13 +16,9 @@ from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.attention import (
     BLOCK_KEYS,
     BLOCK_QUERIES,
-    COLUMNS,
-    END,
-    FAR,
     NO_MASK,
     PER_THREAD,
     SCORE_COLUMNS,
-    START,
     begin_at,
     describe_dropout,
     describe_mask,
@@ -30,20 +26,32 @@ from tinygrad_notes.kernels.cpu.attention import (
     fits,
     from_both_ends,
     mask_row,
-    product,
     rounded_up,
     row_multiply,
-    row_times_zero,
-    up,
 )  # fmt: skip
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_fill, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns, tile_rows
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
-from tinygrad_notes.kernels.cpu.panels import pack
+from tinygrad_notes.kernels.cpu.packed_products import (
+    COLUMNS,
+    END,
+    FAR,
+    PACKED,
+    START,
+    WORK_BYTES,
+    is_finite,
+    left_elements,
+    pack_operand,
+    parts_now,
+    product,
+    right_elements,
+    sides,
+    up,
+)
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -71,52 +79,47 @@ def dot(x, x_step, y, y_step, count, like):
     return total
 
 
-@kernel
-def is_finite(x, count, like):
-    total = row_times_zero((x, count), (), like)
-    return total == total
-
-
 @parallel_kernel
 def grad(
-    jobs, parts, g, g_strides, q, q_strides, k, k_strides, v, v_strides, out, out_strides, logsumexp,
+    jobs, shares, g, g_strides, q, q_strides, k, k_strides, v, v_strides, out, out_strides, logsumexp,
     logsumexp_strides, mask, mask_strides, mask_kind, dq, dk, dv, sizes, causal, scale, drops, seed, threshold, factor,
-    work, offsets, thread, threads,
+    parts, work, offsets, thread, threads,
 ):  # fmt: skip
-    """A job is a key head, or one of ``parts`` of the blocks of queries that read it."""
+    """A job is a key head, or one of ``shares`` of the blocks of queries that read it."""
     work += thread * offsets[-1]
     _, heads, key_heads, queries, keys, inner, value_inner = sizes
     size, width = itemsize(scale), tile_columns(scale)
+    left, right = sides(parts, scale)
     score_row, inner_row = SCORE_COLUMNS * size, rounded_up(inner, width) * size
     value_row, tall = rounded_up(value_inner, width) * size, rounded_up(keys, ROWS)
     k_panels, v_panels, k_rows, q_panels, g_panels, q_rows, g_rows = (
         work + offsets[0], work + offsets[1], work + offsets[2], work + offsets[3], work + offsets[4],
         work + offsets[5], work + offsets[6],
     )  # fmt: skip
-    scores, g_scores, dq_sums, dk_sums, dv_sums, deltas, shifts, inverses, room = (
+    scores, g_scores, dq_sums, dk_sums, dv_sums, deltas, shifts, inverses, room, space = (
         work + offsets[7], work + offsets[8], work + offsets[9], work + offsets[10], work + offsets[11],
-        work + offsets[12], work + offsets[13], work + offsets[14], work + offsets[15],
+        work + offsets[12], work + offsets[13], work + offsets[14], work + offsets[15], work + offsets[16],
     )  # fmt: skip
     nothing, unit = -one(scale) / zero(scale), one(scale)
     group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
     packed, keys_finite = -1, True
     for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
-        shared, part = job // parts, job % parts
+        shared, share = job // shares, job % shares
         image, key_head = shared // key_heads, shared % key_heads
         if shared != packed:
             packed = shared
             from_ = k + image * k_strides[0] + key_head * k_strides[1]
-            pack(from_, k_strides[2], k_strides[3], keys, inner, width, k_panels, scale)
-            pack(from_, k_strides[3], k_strides[2], inner, keys, width, k_rows, scale)
+            pack_operand(from_, k_strides[2], k_strides[3], keys, inner, right, k_panels, scale)
+            pack_operand(from_, k_strides[3], k_strides[2], inner, keys, right, k_rows, scale)
             from_ = v + image * v_strides[0] + key_head * v_strides[1]
-            pack(from_, v_strides[2], v_strides[3], keys, value_inner, width, v_panels, scale)
+            pack_operand(from_, v_strides[2], v_strides[3], keys, value_inner, right, v_panels, scale)
             if causal:
                 padded = rounded_up(keys, width)
                 keys_finite = is_finite(k_panels, padded * inner, scale)
                 keys_finite = keys_finite and is_finite(v_panels, padded * value_inner, scale)
         row_fill((dk_sums, tall * inner_row // size), (zero(scale),), scale)
         row_fill((dv_sums, tall * value_row // size), (zero(scale),), scale)
-        for entry in range(part * group * blocks // parts, (part + 1) * group * blocks // parts):
+        for entry in range(share * group * blocks // shares, (share + 1) * group * blocks // shares):
             head, block = key_head * group + entry // blocks, entry % blocks
             if causal:
                 block = from_both_ends(block, blocks)
@@ -124,10 +127,10 @@ def grad(
             here = min(BLOCK_QUERIES, queries - query)
             q_from = q + image * q_strides[0] + head * q_strides[1] + query * q_strides[2]
             g_from = g + image * g_strides[0] + head * g_strides[1] + query * g_strides[2]
-            pack(q_from, q_strides[2], q_strides[3], here, inner, tile_rows(scale), q_panels, scale)
-            pack(q_from, q_strides[3], q_strides[2], inner, here, width, q_rows, scale)
-            pack(g_from, g_strides[2], g_strides[3], here, value_inner, tile_rows(scale), g_panels, scale)
-            pack(g_from, g_strides[3], g_strides[2], value_inner, here, width, g_rows, scale)
+            pack_operand(q_from, q_strides[2], q_strides[3], here, inner, left, q_panels, scale)
+            pack_operand(q_from, q_strides[3], q_strides[2], inner, here, right, q_rows, scale)
+            pack_operand(g_from, g_strides[2], g_strides[3], here, value_inner, left, g_panels, scale)
+            pack_operand(g_from, g_strides[3], g_strides[2], value_inner, here, right, g_rows, scale)
             out_from = out + image * out_strides[0] + head * out_strides[1] + query * out_strides[2]
             total_from = logsumexp + image * logsumexp_strides[0] + head * logsumexp_strides[1]
             total_from += query * logsumexp_strides[2]
@@ -158,15 +161,13 @@ def grad(
                     reach = key - query if causal else -FAR
                     seen = reach if skips else -FAR
                     product(
-                        q_panels, ROWS * inner * size, size, ROWS * size, here, k_panels + key * inner * size,
-                        width * size, width * inner * size, there, inner, scores, score_row, scale, zero(scale), seen,
-                        COLUMNS,
+                        q_panels, PACKED, PACKED, here, k_panels, key, there, 0, inner, inner, scores, score_row, scale,
+                        zero(scale), seen, COLUMNS, space,
                     )  # fmt: skip
                     if turn == 1:
                         product(
-                            g_panels, ROWS * value_inner * size, size, ROWS * size, here,
-                            v_panels + key * value_inner * size, width * size, width * value_inner * size, there,
-                            value_inner, g_scores, score_row, unit, zero(scale), seen, COLUMNS,
+                            g_panels, PACKED, PACKED, here, v_panels, key, there, 0, value_inner, value_inner, g_scores,
+                            score_row, unit, zero(scale), seen, COLUMNS, space,
                         )  # fmt: skip
                     for i in range(here):
                         line, g_line = scores + i * score_row, g_scores + i * score_row
@@ -197,17 +198,16 @@ def grad(
                     if turn == 0:
                         continue
                     product(
-                        scores, ROWS * size, size, score_row, there, g_rows, width * size, width * here * size,
-                        value_inner, here, dv_sums + key * value_row, value_row, unit, unit, seen, START,
+                        scores, size, score_row, there, g_rows, 0, value_inner, 0, here, here,
+                        dv_sums + key * value_row, value_row, unit, unit, seen, START, space,
                     )  # fmt: skip
                     product(
-                        g_scores, ROWS * size, size, score_row, there, q_rows, width * size, width * here * size,
-                        inner, here, dk_sums + key * inner_row, inner_row, scale, unit, seen, START,
+                        g_scores, size, score_row, there, q_rows, 0, inner, 0, here, here, dk_sums + key * inner_row,
+                        inner_row, scale, unit, seen, START, space,
                     )  # fmt: skip
                     product(
-                        g_scores, ROWS * score_row, score_row, size, here, k_rows + key * width * size, width * size,
-                        width * keys * size, inner, there, dq_sums, inner_row, scale, unit if key else zero(scale),
-                        seen, END,
+                        g_scores, score_row, size, here, k_rows, 0, inner, key, keys, there, dq_sums, inner_row, scale,
+                        unit if key else zero(scale), seen, END, space,
                     )  # fmt: skip
                 if turn == 0:
                     for i in range(here):
@@ -230,10 +230,12 @@ def _plan(sizes: tuple[int, ...], itemsize: int) -> tuple[int, tuple[int, ...]]:
     parts = min(blocks, -(-PARTS // (batch * key_heads)))
     tall, wide, value_wide = -(-keys // ROWS) * ROWS, up(inner), up(value_inner)
     return parts, begin_at(
-        itemsize, up(keys) * inner, up(keys) * value_inner, keys * wide, BLOCK_QUERIES * inner,
-        BLOCK_QUERIES * value_inner, BLOCK_QUERIES * wide, BLOCK_QUERIES * value_wide, BLOCK_QUERIES * SCORE_COLUMNS,
+        itemsize, right_elements(keys, inner, itemsize), right_elements(keys, value_inner, itemsize),
+        right_elements(inner, keys, itemsize), left_elements(BLOCK_QUERIES, inner, itemsize),
+        left_elements(BLOCK_QUERIES, value_inner, itemsize), right_elements(inner, BLOCK_QUERIES, itemsize),
+        right_elements(value_inner, BLOCK_QUERIES, itemsize), BLOCK_QUERIES * SCORE_COLUMNS,
         BLOCK_QUERIES * SCORE_COLUMNS, BLOCK_QUERIES * wide, tall * wide, tall * value_wide, BLOCK_QUERIES,
-        BLOCK_QUERIES, BLOCK_QUERIES, BLOCK_KEYS,
+        BLOCK_QUERIES, BLOCK_QUERIES, BLOCK_KEYS, WORK_BYTES // itemsize,
     )  # fmt: skip
 
 
@@ -271,7 +273,7 @@ def attention_grad(
         parts, address(g), g.strides, address(q), q.strides, address(k), k.strides, address(v), v.strides,
         address(out), out.strides, address(logsumexp), logsumexp.strides, *describe_mask(mask), address(dq),
         address(dk), address(dv), sizes, bool(causal), dtype(scale), *describe_dropout(dropout_p, seed, dtype),
-        scratch("attention", threads * offsets[-1]), offsets,
+        parts_now(), scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     jobs = batch * key_heads * parts
     grad(jobs, *arguments, threads)

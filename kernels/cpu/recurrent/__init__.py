@@ -12,11 +12,9 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, aligned, scratch
-from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
-from tinygrad_notes.kernels.cpu.isa.tile import VECTORS
+from tinygrad_notes.kernels.cpu.packed_products import PRODUCT_BYTES, pack_weight, parts_now, weight_bytes
 from tinygrad_notes.kernels.cpu.products import linear, matmul
 from tinygrad_notes.kernels.cpu.recurrent import gru, lstm, simple
-from tinygrad_notes.kernels.cpu.recurrent.scan import PRODUCT_BYTES, pack_weight
 from tinygrad_notes.kernels.cpu.sums import column_sums
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
@@ -59,12 +57,13 @@ def _project(x: Array, weight_ih: Array, bias: Array | None) -> Array:
 
 
 def _packed(weight: Array) -> Array:
-    """A weight, or a view of it, as the second operand of products."""
+    """A weight, or a view of it, as the second operand of products; it must live as long as what is returned."""
     depth, columns = weight.shape
-    width = VECTORS * MACHINE.lanes(weight.itemsize)
-    packed = aligned(-(-columns // width) * width * depth * weight.itemsize)
-    like = weight.dtype.type(0)
-    pack_weight(address(weight), weight.strides[1], weight.strides[0], columns, depth, address(packed), like)
+    packed = aligned(weight_bytes(columns, depth, weight.itemsize))
+    pack_weight(
+        address(weight), weight.strides[1], weight.strides[0], columns, depth, address(packed), parts_now(),
+        weight.dtype.type(0),
+    )  # fmt: skip
     return packed
 
 

@@ -1,4 +1,4 @@
-"""What the recurrent scans share: the product with a packed weight, and which steps are valid.
+"""What the recurrent scans share beside the product with a packed weight: valid steps, and what a step starts from.
 
 A thread takes a share of the sequences through all steps. Sequences do not need each other, so no thread waits for
 another inside the loop over time. The recurrent weight is packed once; a share's state, packed in every step, is small.
@@ -12,41 +12,6 @@ from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
 from tinygrad_notes.kernels.cpu.isa.memory import copy_bytes, get_int64
-from tinygrad_notes.kernels.cpu.isa.tile import tile_columns, tile_rows
-from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one
-from tinygrad_notes.kernels.cpu.panels import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
-
-PRODUCT_BYTES = A_BYTES + TILE_BYTES  # scratch of multiply_packed
-
-
-@kernel
-def pack_weight(source, stride, depth_stride, count, depth, target, like):
-    """The second operand of a product: ``count`` columns ``stride`` bytes apart, in blocks of DEPTH."""
-    width = tile_columns(like)
-    padded = (count + width - 1) // width * width
-    for p in range(0, depth, DEPTH):
-        place = target + p * padded * itemsize(like)
-        pack(source + p * depth_stride, stride, depth_stride, count, min(DEPTH, depth - p), width, place, like)
-
-
-@kernel
-def multiply_packed(a, a_row, rows, weight, columns, depth, c, c_row, beta, work):
-    """C (rows, columns) = A weight + beta C, where ``weight`` is what :func:`pack_weight` made of it.
-
-    ``work``: A_BYTES and TILE_BYTES of this thread's own.
-    """
-    size, width = itemsize(beta), tile_columns(beta)
-    padded = (columns + width - 1) // width * width
-    for p in range(0, depth, DEPTH):
-        here = min(DEPTH, depth - p)
-        keep = beta if p == 0 else one(beta)
-        for i in range(0, rows, BLOCK_ROWS):
-            tall = min(BLOCK_ROWS, rows - i)
-            pack(a + i * a_row + p * size, a_row, size, tall, here, tile_rows(beta), work, beta)
-            multiply_block(
-                work, weight + p * padded * size, width * size, width * here * size, c + i * c_row, c_row, tall,
-                columns, here, one(beta), keep, work + A_BYTES,
-            )  # fmt: skip
 
 
 @kernel

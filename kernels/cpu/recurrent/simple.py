@@ -7,12 +7,8 @@ from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
-from tinygrad_notes.kernels.cpu.recurrent.scan import (
-    PRODUCT_BYTES,
-    multiply_packed,
-    take_valid,
-    valid,
-)
+from tinygrad_notes.kernels.cpu.packed_products import PRODUCT_BYTES, multiply_packed
+from tinygrad_notes.kernels.cpu.recurrent.scan import take_valid, valid
 
 
 def _tanh_cell(v, x, s):

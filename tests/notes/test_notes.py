@@ -14,6 +14,7 @@ from tinygrad_notes.nn import Linear
 from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
 from tinygrad_notes.notes.runs import folder_of, over_seeds, results_table, run_note, state_of
 from tinygrad_notes.training import Stopwatch
+from tinygrad_notes.training.progress import Progress
 
 
 def test_notes_are_listed_without_being_imported():
@@ -91,6 +92,13 @@ def test_the_networks_of_every_note_have_the_right_gradients(slug):
         return
     for module, inputs in note.checks():
         gradcheck(module, *inputs, directions=1).raise_if_failed()
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("slug", notes.slugs())
+def test_the_run_of_every_note_is_as_it_must_be(slug, tmp_path):
+    result, report = run_note(notes.get(slug), Run(folder=tmp_path, progress=Progress(style="none")))
+    assert result["passed"], report
 
 
 def test_a_bar_is_a_number_or_another_metric():

@@ -10,6 +10,7 @@ from typing import Any
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.nn import Module
 from tinygrad_notes.training.progress import Progress
+from tinygrad_notes.training.report import number
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Bar:
     def describe(self, metrics: dict[str, float]) -> str:
         bound = self.at_most if self.at_least is None else self.at_least
         sign = "≤" if self.at_least is None else "≥"
-        return f"{sign} {self.limit(metrics):.4f}" + (f" ({bound.replace('_', ' ')})" if isinstance(bound, str) else "")
+        return f"{sign} {number(self.limit(metrics))}" + (
+            f" ({bound.replace('_', ' ')})" if isinstance(bound, str) else ""
+        )
 
 
 @dataclass(frozen=True)

@@ -119,10 +119,3 @@ def test_a_demo_that_is_resumed_gives_the_same_numbers(one_epoch):
     assert again.metrics == outcome.metrics
     assert again.history == outcome.history
     assert "forward" not in again.times.seconds  # nothing was trained again
-
-
-@pytest.mark.demo
-def test_the_demo_meets_its_bars(tmp_path):
-    outcome = lenet.demo(Run(seed=0, folder=tmp_path, progress=Progress(style="none")))
-    for bar in lenet.NOTE.bars:
-        assert bar.met(outcome.metrics), (bar, outcome.metrics)

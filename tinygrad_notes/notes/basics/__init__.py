@@ -1,0 +1,1 @@
+"""Basics: differentiation, first networks, losses, optimisation, regularisation, transfer."""

@@ -32,6 +32,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         raise pytest.UsageError(f"required for these checks, but not installed: {', '.join(missing)}")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Demonstrations train for a minute each: they run when they are asked for, ``-m demo``."""
+    if "demo" not in config.option.markexpr:
+        slow = [item for item in items if item.get_closest_marker("demo")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("demo")]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tens of thousands of collected tests stay to the end: without them each pass of the collector is short."""
     gc.collect()

@@ -17,7 +17,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn, optim
 from tinygrad_notes.data import DataLoader, Digits, Transformed, digits, random_shift
 from tinygrad_notes.notes.note import Outcome, Run
-from tinygrad_notes.training import Trainer, predict
+from tinygrad_notes.training import Metric, Trainer, predict
 from tinygrad_notes.training.baselines import logistic_regression, majority, nearest_neighbour
 from tinygrad_notes.training.pictures import save_training_picture
 
@@ -48,11 +48,14 @@ def train_classifier(
     parameters: Sequence[Any] | None = None,
     name: str = "checkpoint",
     loss: Callable[..., Any] = tn.cross_entropy,
+    metrics: Sequence[Metric] | None = None,
+    count: Callable[[Any], float] | None = None,
 ) -> Trainer:
     """Train ``model`` on ``data.train`` and keep the weights of the epoch with the least loss on ``data.validation``.
 
     ``parameters``: those that are trained, or groups of them (None: all). ``name``: of the checkpoint in the run's
-    folder, when a demo trains several.
+    folder, when a demo trains several. ``metrics`` (None: the accuracy) and ``count``, the number of terms of a batch's
+    mean loss (None: its examples), are those of :class:`Trainer`.
     """
     train = data.train
     if recipe.shift:
@@ -72,6 +75,8 @@ def train_classifier(
         optimizer,
         loader,
         validation=DataLoader(data.validation, EVALUATION_BATCH),
+        metrics=metrics,
+        count=count,
         schedule=_schedule(optimizer, recipe, epochs * len(loader)),
         clip_norm=recipe.clip_norm,
         checkpoint=run.folder / f"{name}.safetensors",

@@ -1,0 +1,49 @@
+"""Every demo of the family on a little of its data, for one epoch: it ends, measures what its bars ask, and draws."""
+
+import math
+from functools import partial
+
+import pytest
+
+from tinygrad_notes import notes
+from tinygrad_notes.data import Corpus, Name
+from tinygrad_notes.notes import language
+from tinygrad_notes.notes.note import Run
+from tinygrad_notes.notes.sequence import rnn_many_to_many, rnn_many_to_one, rnn_one_to_many, rnn_tagging
+from tinygrad_notes.notes.translation import hangul_data
+from tinygrad_notes.training.progress import Progress
+
+SLUGS = [slug for slug in notes.slugs("sequence") if notes.get(slug).demo is not None]
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """A part of the paragraphs, a few pairs, and names that a rule makes up."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    text = language.corpus()
+    monkeypatch.setattr(language, "topics", lambda **_: Corpus(text.train[:60], text.test[:16], "a part"))
+    monkeypatch.setattr(rnn_many_to_many, "hangul_data", lambda seed, train: hangul_data(seed, train=64, held_out=20))
+    monkeypatch.setattr(rnn_tagging, "tag_data", partial(rnn_tagging.tag_data, train=64, held_out=20))
+    monkeypatch.setattr(rnn_one_to_many, "LENGTH", 20)
+    scripts = rnn_many_to_one.SCRIPTS
+    names = [Name(i, f"{scripts[i % 10]} letter {chr(97 + i % 10)}{chr(97 + i // 10 % 26)}") for i in range(200)]
+    monkeypatch.setattr(rnn_many_to_one, "character_names", lambda least: names)
+    language.corpus.cache_clear()
+    language.character_baselines.cache_clear()
+    yield
+    language.corpus.cache_clear()
+    language.character_baselines.cache_clear()
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_a_short_demo_measures_what_its_bars_ask(slug, little, tmp_path):
+    note = notes.get(slug)
+    outcome = note.demo(Run(folder=tmp_path, epochs=1, progress=Progress(style="none")))
+    assert all(math.isfinite(value) for value in outcome.metrics.values()), outcome.metrics
+    for bar in note.bars:
+        assert math.isfinite(bar.limit(outcome.metrics))
+        assert bar.metric in outcome.metrics
+    assert outcome.pictures
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in outcome.pictures)
+    assert all(row["epoch"] == 1 for row in outcome.history)

@@ -1,0 +1,131 @@
+"""Recurrent neural network
+
+What the note says. A recurrent network keeps a hidden state (隐状态) that sums up what it has read. The state is made
+of the one before and of the input, and the same weights are used at every time, so that their number does not grow
+with the length of the text. Without the term of the old state it is a multilayer perceptron, applied to each input
+alone.
+
+The formula.
+
+    h[t] = φ(W_hx x[t] + W_hh h[t-1] + b_h)        φ = tanh
+    o[t] = W_hq h[t] + b_q                         logits of the next token, x[t+1]
+
+Where the note is wrong. It puts φ on the output too: o = φ(W_ho h + b_o). Logits have no activation before the softmax,
+which needs to see any number; with tanh no token could be e² times as probable as another. The default here has none.
+It also writes x[t-1] in one place and x[t] in another: in the state-space picture (the note ``latent-autoregressive``)
+h[t] is made before x[t] is known, and foretells it; a network reads x[t] and foretells x[t+1]. That is one model with
+its times numbered differently.
+
+The paper. Elman 1990, "Finding structure in time"; "Dive into Deep Learning" 8.4 to 8.6, whose network from scratch
+(28 characters, 256 units) has 80,156 parameters. PyTorch's layer and ours have two biases, of which one would do.
+
+How it is trained here. 128 tanh units read characters of Python's manual, in vectors of 64, in windows of 64 from
+random places; the norm of the gradient is cut at 1. On the test text it has to beat the trigram. See
+notes/language.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+import tinygrad_notes as tn
+from tinygrad_notes import nn
+from tinygrad_notes.notes.language import RECIPE, RecurrentLanguageModel, language_demo
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.sequence._from_scratch import (
+    CLASSES,
+    HIDDEN,
+    FromScratch,
+    difference_from_layer,
+    example,
+    farthest,
+)
+from tinygrad_notes.tensor import Tensor
+
+
+class ScratchRNN(FromScratch):
+    """The formula, one step at a time."""
+
+    gates = ("h",)
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (tn.tanh(self.affine("h", x, state[0])),)
+
+
+def canonical() -> RecurrentLanguageModel:
+    """The book's network: one-hot characters, 256 units, affine output."""
+    return RecurrentLanguageModel(CLASSES, HIDDEN, nn.RNN)
+
+
+def demo(run: Run) -> Outcome:
+    """128 units on the characters of the manual."""
+    tn.manual_seed(run.seed)
+    recipe = replace(RECIPE, epochs=8, learning_rate=3e-3)
+    return language_demo(run, lambda size: RecurrentLanguageModel(size, 128, nn.RNN, 64), "RNN", recipe)
+
+
+def _without_memory() -> float:
+    """W_hh = 0 beside the multilayer perceptron that is applied to each token."""
+    tn.manual_seed(0)
+    model = RecurrentLanguageModel(7, 5, nn.RNN, embedding=3).to(tn.float64)
+    layer = model.recurrent
+    layer.weight_hh_l0.data[:] = 0
+    tokens = np.random.default_rng(0).integers(0, 7, (3, 12))
+    x = model.embed(tokens)
+    hidden = tn.tanh(x @ layer.weight_ih_l0.T + (layer.bias_ih_l0 + layer.bias_hh_l0))
+    return farthest(model(tokens), model.output(hidden))
+
+
+def _state_carried() -> float:
+    """Twelve tokens at once beside seven and five with the state handed on."""
+    tn.manual_seed(0)
+    model = RecurrentLanguageModel(7, 5, nn.RNN).to(tn.float64)
+    tokens = np.random.default_rng(0).integers(0, 7, (3, 12))
+    first, state = model.advance(tokens[:, :7])
+    second, _ = model.advance(tokens[:, 7:], state)
+    return farthest(model(tokens), np.concatenate([first.data, second.data], axis=1))
+
+
+def _bounded_outputs() -> float:
+    """With tanh on logits, the largest ratio of two probabilities, less the e² that it cannot pass."""
+    logits = tn.tanh(tn.tensor(np.random.default_rng(0).standard_normal((1000, 28)) * 10))
+    p = tn.softmax(logits, axis=-1).data
+    return max(float((p.max(axis=1) / p.min(axis=1)).max()) - np.exp(2.0), 0.0)
+
+
+def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
+    tokens = np.random.default_rng(0).integers(0, 6, (2, 7))
+    return [(ScratchRNN(6, 5), (tokens,)), (RecurrentLanguageModel(6, 5, nn.RNN, 4), (tokens,))]
+
+
+BOOK = "Dive into Deep Learning, 8.5 and 8.6"
+
+NOTE = Note(
+    slug="rnn",
+    family="sequence",
+    title="Recurrent neural network",
+    sources="notes 000, 004; Zhang et al., Dive into Deep Learning, 8.4 to 8.6",
+    paper="Elman 1990, Finding structure in time",
+    text=__doc__,
+    build=canonical,
+    example=example,
+    demo=demo,
+    bars=[Bar("test_perplexity", at_most="trigram")],
+    facts=[
+        Fact("parameters from scratch", 80_156, lambda: parameter_count(ScratchRNN(CLASSES, HIDDEN)), BOOK),
+        Fact("parameters of the layer", 73_216, lambda: parameter_count(nn.RNN(CLASSES, HIDDEN)), BOOK),
+        Fact("parameters with the output", 73_216 + 257 * 28, lambda: parameter_count(canonical()), "W_hq and b_q"),
+        Fact("shape of the logits", (32, 35, 28), lambda: canonical()(*example()).shape, BOOK),
+    ],
+    identities=[
+        Identity(
+            "the formula in small steps is the layer of nn", lambda: difference_from_layer(ScratchRNN, nn.RNN), 1e-12
+        ),
+        Identity("without W_hh h[t-1] it is a perceptron of each token", _without_memory, 1e-12),
+        Identity("a text in two pieces, the state handed on, is the text in one", _state_carried, 1e-12),
+        Identity("with tanh on the output no token is more than e² times as likely as another", _bounded_outputs, 1e-9),
+    ],
+    checks=_checks,
+)

@@ -64,11 +64,14 @@ def _files() -> dict[str, Path]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    inside = [other for other in known if str(name).lower() in other][:3] if name else []
-    near = inside or difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    near = [other for other in known if str(name).lower() in other][:3] if name else []
     if not near:  # "lenett" is near a part of "cnn-recipe-lenet"
-        parts = {part: other for other in known for part in other.split("-")}
-        near = [parts[part] for part in difflib.get_close_matches(str(name), parts, n=3, cutoff=0.6)]
+
+        def likeness(other: str) -> float:
+            parts = [other, *other.split("-")]
+            return max(difflib.SequenceMatcher(None, str(name).lower(), part).ratio() for part in parts)
+
+        near = [other for other in sorted(known, key=likeness, reverse=True)[:3] if likeness(other) >= 0.6]
     if near:
-        return f"; did you mean {' or '.join(dict.fromkeys(near))}?"
+        return f"; did you mean {' or '.join(near)}?"
     return f"; there is {', '.join(known)}" if len(known) <= 8 else "; 'tinygrad-notes list' shows them all"

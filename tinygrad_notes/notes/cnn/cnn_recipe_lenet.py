@@ -36,6 +36,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.classification import Recipe, classify_digits
 from tinygrad_notes.notes.note import Bar, Fact, Note, Outcome, Run, parameter_count
+from tinygrad_notes.study import layer_shapes
 
 RECIPE = Recipe(epochs=30, batch=64, learning_rate=3e-3, weight_decay=1e-2, shift=2)
 
@@ -70,16 +71,6 @@ def recipe() -> LeNet:
     return LeNet(nn.ReLU, nn.MaxPool2d, batch_norm=True)
 
 
-def shapes(model: nn.Sequential, x: tn.Tensor) -> list[tuple[int, ...]]:
-    """The shape of one image after every convolution, pooling and affine layer."""
-    found = []
-    for layer in model:
-        x = layer(x)
-        if isinstance(layer, nn.Conv2d | nn.AvgPool2d | nn.MaxPool2d | nn.Linear):
-            found.append(x.shape[1:])
-    return found
-
-
 def demo(run: Run) -> Outcome:
     """Train the recipe on the digits and compare it with three baselines."""
     tn.manual_seed(run.seed)
@@ -94,6 +85,7 @@ def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
 
 
 EXAMPLE = (1, 1, 28, 28)
+SHAPED = (nn.Conv2d, nn.AvgPool2d, nn.Linear)
 SHAPES = [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
 
 NOTE = Note(
@@ -115,7 +107,10 @@ NOTE = Note(
             "Dive into Deep Learning, 6.6",
         ),
         Fact(
-            "shapes of its layers", SHAPES, lambda: shapes(LeNet(), tn.zeros(EXAMPLE)), "Dive into Deep Learning, 6.6"
+            "shapes of its layers",
+            SHAPES,
+            lambda: layer_shapes(LeNet(), tn.zeros(EXAMPLE), *SHAPED),
+            "Dive into Deep Learning, 6.6",
         ),
         Fact(
             "parameters with batch normalisation",

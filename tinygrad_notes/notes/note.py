@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.modes import shape_only
 from tinygrad_notes.nn import Module
+from tinygrad_notes.ops import zeros
+from tinygrad_notes.study import summary
 from tinygrad_notes.training.progress import Progress
 from tinygrad_notes.training.report import number
 
@@ -143,3 +146,14 @@ class Note:
 def parameter_count(model: Module) -> int:
     """How many numbers are trained."""
     return sum(parameter.size for parameter in model.parameters())
+
+
+def without_memory(make: Callable[..., Module], *arguments: Any, **options: Any) -> Any:
+    """``make(*arguments, **options)``, a network of shapes without memory, in evaluation mode."""
+    with shape_only():
+        return make(*arguments, **options).eval()
+
+
+def multiply_adds(model: Module, shape: tuple[int, ...]) -> float:
+    """Billions (10⁹) of multiplications, each with its addition, for an input of ``shape``; to three decimals."""
+    return round(summary(model, zeros(shape)).multiply_adds / 1e9, 3)

@@ -12,6 +12,7 @@ from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.training.machine import versions
 from tinygrad_notes.training.report import number, table, write_json
 
+KEPT = ("seed", "passed", "wrong", "seconds", "bars", "facts", "identities")  # of a result, for the tables of all
 ROUNDING = 1e-9  # 0.96 is not quite 0.97 - 0.01
 
 
@@ -120,10 +121,11 @@ def kept_results(runs: Path, slug: str) -> list[dict[str, Any]]:
     for file in (runs / slug).glob("seed-*/metrics.json"):
         try:
             result = json.loads(file.read_text())
-            found.append((int(file.parent.name.removeprefix("seed-")), bool(result["passed"]), result))
+            kept = {name: result[name] for name in KEPT}
+            found.append((int(file.parent.name.removeprefix("seed-")), kept))
         except (ValueError, KeyError, TypeError):  # somebody else's file
             continue
-    return [result for _, _, result in sorted(found, key=lambda item: item[0])]
+    return [result for _, result in sorted(found, key=lambda item: item[0])]
 
 
 def state_of(runs: Path, slug: str) -> str:

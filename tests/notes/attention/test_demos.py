@@ -18,12 +18,3 @@ def test_a_short_demo_leaves_its_metrics_and_its_pictures(slug, tmp_path):
     assert outcome.metrics
     assert sorted(outcome.pictures) == sorted(tmp_path.glob("*.png"))
     assert outcome.pictures
-
-
-@pytest.mark.demo
-@pytest.mark.parametrize("slug", WITH_DEMO)
-def test_a_demo_meets_its_bars(slug, tmp_path):
-    note = notes.get(slug)
-    outcome = note.demo(Run(seed=0, folder=tmp_path, progress=Progress(style="none")))
-    for bar in note.bars:
-        assert bar.met(outcome.metrics), (bar, outcome.metrics)

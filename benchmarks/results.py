@@ -105,9 +105,11 @@ WRITERS = {
 def where(machine: Record) -> str:
     """The sentence that says what was measured on."""
     versions = [f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "torch") if machine.get(name)]
-    wide = " ".join(machine.get("instructions", []))
+    cores = f"{machine['cores']} cores"
+    if machine.get("instructions"):
+        cores += f" ({' '.join(machine['instructions'])})"
     of = ", ".join([f"commit {machine['commit']}", *([machine["date"]] if "date" in machine else [])])
-    return f"{machine['processor']}, {machine['cores']} cores ({wide}), {', '.join(versions)}; {of}."
+    return ", ".join([machine["processor"], cores, *versions]) + f"; {of}."
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

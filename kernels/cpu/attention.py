@@ -21,9 +21,10 @@ from tinygrad_notes.kernels.cpu.buffers import LIKE, address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_add, row_exponential, row_fill, row_maximum, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.dropout import signed
+from tinygrad_notes.kernels.cpu.gemm import parts_now
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.tile import tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, zero
+from tinygrad_notes.kernels.cpu.isa.vector import ELEMENTS, Lanes, get, itemsize, lanes, one, put, variable, zero
 from tinygrad_notes.kernels.cpu.packed_products import (
     BLOCK,
     COLUMNS,
@@ -34,7 +35,6 @@ from tinygrad_notes.kernels.cpu.packed_products import (
     is_finite,
     left_elements,
     pack_operand,
-    parts_now,
     product,
     right_elements,
     sides,
@@ -141,6 +141,7 @@ def attend(
     score_row, sum_row = SCORE_COLUMNS * size, rounded_up(value_inner, width) * size
     nothing = -one(scale) / zero(scale)
     group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
+    stands_packed, columns, end, start = variable(PACKED), variable(COLUMNS), variable(END), variable(0)
     packed, finite = -1, True
     for unit in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         shared, entry = unit // (group * blocks), unit % (group * blocks)
@@ -168,8 +169,8 @@ def attend(
             there = min(BLOCK_KEYS, last_key - key)
             reach = key - query if causal else -FAR
             product(
-                q_panels, PACKED, PACKED, here, k_panels, key, there, 0, inner, inner, scores, score_row, scale,
-                zero(scale), reach, COLUMNS, space,
+                q_panels, stands_packed, stands_packed, here, k_panels, key, there, start, inner, inner, scores,
+                score_row, scale, zero(scale), reach, columns, space,
             )  # fmt: skip
             for i in range(here):
                 line, count = scores + i * score_row, max(0, min(there, i + 1 - reach))
@@ -196,8 +197,8 @@ def attend(
                     dropout_row(room, element, count, seed, threshold, factor)
                     row_multiply((line, room, line, count), (), scale)
             product(
-                scores, score_row, size, here, v_panels, 0, value_inner, key, keys, there, sums, sum_row, one(scale),
-                one(scale) if key else zero(scale), reach if finite else -FAR, END, space,
+                scores, score_row, size, here, v_panels, start, value_inner, key, keys, there, sums, sum_row,
+                one(scale), one(scale) if key else zero(scale), reach if finite else -FAR, end, space,
             )  # fmt: skip
         first = (image * heads + head) * queries + query
         for i in range(here):
@@ -270,7 +271,7 @@ def attention(
     arguments = (
         address(q), q.strides, address(k), k.strides, address(v), v.strides, *describe_mask(mask), address(out),
         address(logsumexp), sizes, bool(causal), dtype(scale), *describe_dropout(dropout_p, seed, dtype),
-        parts_now(), scratch("attention", threads * offsets[-1]), offsets,
+        parts_now(q.itemsize), scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     blocks = batch * heads * -(-queries // BLOCK_QUERIES)
     attend(blocks, *arguments, threads)

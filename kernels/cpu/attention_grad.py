@@ -32,10 +32,11 @@ from tinygrad_notes.kernels.cpu.attention import (
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.common_rows import row_exponential, row_fill, row_product, row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
+from tinygrad_notes.kernels.cpu.gemm import parts_now
 from tinygrad_notes.kernels.cpu.isa import functions
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, tile_columns
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, zero
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, one, put, variable, zero
 from tinygrad_notes.kernels.cpu.packed_products import (
     COLUMNS,
     END,
@@ -46,7 +47,6 @@ from tinygrad_notes.kernels.cpu.packed_products import (
     is_finite,
     left_elements,
     pack_operand,
-    parts_now,
     product,
     right_elements,
     sides,
@@ -102,6 +102,8 @@ def grad(
     )  # fmt: skip
     nothing, unit = -one(scale) / zero(scale), one(scale)
     group, blocks = heads // key_heads, (queries + BLOCK_QUERIES - 1) // BLOCK_QUERIES
+    stands_packed, columns, end, from_start = variable(PACKED), variable(COLUMNS), variable(END), variable(START)
+    start = variable(0)
     packed, keys_finite = -1, True
     for job in range(thread * jobs // threads, (thread + 1) * jobs // threads):
         shared, share = job // shares, job % shares
@@ -161,13 +163,13 @@ def grad(
                     reach = key - query if causal else -FAR
                     seen = reach if skips else -FAR
                     product(
-                        q_panels, PACKED, PACKED, here, k_panels, key, there, 0, inner, inner, scores, score_row, scale,
-                        zero(scale), seen, COLUMNS, space,
+                        q_panels, stands_packed, stands_packed, here, k_panels, key, there, start, inner, inner, scores,
+                        score_row, scale, zero(scale), seen, columns, space,
                     )  # fmt: skip
                     if turn == 1:
                         product(
-                            g_panels, PACKED, PACKED, here, v_panels, key, there, 0, value_inner, value_inner, g_scores,
-                            score_row, unit, zero(scale), seen, COLUMNS, space,
+                            g_panels, stands_packed, stands_packed, here, v_panels, key, there, start, value_inner,
+                            value_inner, g_scores, score_row, unit, zero(scale), seen, columns, space,
                         )  # fmt: skip
                     for i in range(here):
                         line, g_line = scores + i * score_row, g_scores + i * score_row
@@ -198,16 +200,16 @@ def grad(
                     if turn == 0:
                         continue
                     product(
-                        scores, size, score_row, there, g_rows, 0, value_inner, 0, here, here,
-                        dv_sums + key * value_row, value_row, unit, unit, seen, START, space,
+                        scores, size, score_row, there, g_rows, start, value_inner, start, here, here,
+                        dv_sums + key * value_row, value_row, unit, unit, seen, from_start, space,
                     )  # fmt: skip
                     product(
-                        g_scores, size, score_row, there, q_rows, 0, inner, 0, here, here, dk_sums + key * inner_row,
-                        inner_row, scale, unit, seen, START, space,
+                        g_scores, size, score_row, there, q_rows, start, inner, start, here, here,
+                        dk_sums + key * inner_row, inner_row, scale, unit, seen, from_start, space,
                     )  # fmt: skip
                     product(
-                        g_scores, score_row, size, here, k_rows, 0, inner, key, keys, there, dq_sums, inner_row, scale,
-                        unit if key else zero(scale), seen, END, space,
+                        g_scores, score_row, size, here, k_rows, start, inner, key, keys, there, dq_sums, inner_row,
+                        scale, unit if key else zero(scale), seen, end, space,
                     )  # fmt: skip
                 if turn == 0:
                     for i in range(here):
@@ -273,7 +275,7 @@ def attention_grad(
         parts, address(g), g.strides, address(q), q.strides, address(k), k.strides, address(v), v.strides,
         address(out), out.strides, address(logsumexp), logsumexp.strides, *describe_mask(mask), address(dq),
         address(dk), address(dv), sizes, bool(causal), dtype(scale), *describe_dropout(dropout_p, seed, dtype),
-        parts_now(), scratch("attention", threads * offsets[-1]), offsets,
+        parts_now(q.itemsize), scratch("attention", threads * offsets[-1]), offsets,
     )  # fmt: skip
     jobs = batch * key_heads * parts
     grad(jobs, *arguments, threads)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_notes.kernels import PRECISION, reference
+from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.convolution_plan import Plan, Size, plan_conv, plan_transpose
 from tinygrad_notes.kernels.cpu.depthwise import filter_all
+from tinygrad_notes.kernels.cpu.gemm import parts_now
 from tinygrad_notes.kernels.cpu.implicit import SPLITS, convolve_all, pack_weights
-from tinygrad_notes.kernels.cpu.products import PARTS
 from tinygrad_notes.kernels.cpu.threads import get_num_threads, threads_for
 
 if SPLITS:
@@ -39,7 +39,7 @@ def conv(
         return y[:, :, 0]
     if x.ndim == 5:
         return _conv_volumes(x, weight, bias, stride, padding, dilation, groups)
-    plan = plan_conv(x.shape, weight.shape, stride, padding, dilation, groups, x.itemsize, *_means(x.itemsize))
+    plan = plan_conv(x.shape, weight.shape, stride, padding, dilation, groups, *_means(x.itemsize))
     return _run(plan, x, weight, bias)
 
 
@@ -61,9 +61,7 @@ def conv_transpose(
         return y[:, :, 0]
     if x.ndim == 5:
         return _transpose_volumes(x, weight, bias, stride, padding, dilation, groups, output_size)
-    plan = plan_transpose(
-        x.shape, weight.shape, stride, padding, dilation, groups, output_size, x.itemsize, *_means(x.itemsize)
-    )
+    plan = plan_transpose(x.shape, weight.shape, stride, padding, dilation, groups, output_size, *_means(x.itemsize))
     return _run(plan, x, weight, bias)
 
 
@@ -73,11 +71,9 @@ def _fits(x: Array, weight: Array, bias: Array | None) -> bool:
     return dtype.char in "fd" and dtype.isnative and weight.dtype == dtype and (bias is None or bias.dtype == dtype)
 
 
-def _means(itemsize: int) -> tuple[int, ...]:
-    """Threads, and with AMX the parts of a float32: what a plan knows beside shapes."""
-    if SPLITS and itemsize == 4:
-        return get_num_threads(), PARTS[PRECISION.get()]
-    return (get_num_threads(),)
+def _means(itemsize: int) -> tuple[int, int, int]:
+    """What a plan knows beside shapes: the size of a number, threads, the parts of a number."""
+    return itemsize, get_num_threads(), parts_now(itemsize)
 
 
 def _run(plan: Plan, x: Array, weight: Array, bias: Array | None) -> Array:

@@ -6,11 +6,20 @@ Both have the same arguments, so what is built on ``multiply_onto`` need not kno
 
 from __future__ import annotations
 
+from tinygrad_notes.kernels import PRECISION
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS
-from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, zero
+from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, variable, zero
 from tinygrad_notes.kernels.cpu.panels import VECTOR_BYTES, multiply_vectors
+
+PARTS = {"highest": 3, "high": 2}  # of bfloat16, for each float32
+
+
+def parts_now(itemsize: int) -> int:
+    """In how many parts AMX splits a number of so many bytes; 0 where it goes by vectors."""
+    return PARTS[PRECISION.get()] if MACHINE.isa == "amx" and itemsize == 4 else 0
+
 
 if MACHINE.isa == "amx":
     from tinygrad_notes.kernels.cpu.splitting import SPLIT_BYTES, multiply_split
@@ -58,7 +67,7 @@ def multiply_batch(
         y = b + item // inner * b_outer + item % inner * b_inner + j * b_column
         z = c + ((item * m + i) * n + j) * size
         multiply_onto(
-            x, a_row, a_column, y, b_row, b_column, z, n * size, bias + j * size, 0, min(tall, m - i),
+            x, a_row, a_column, y, b_row, b_column, z, n * size, bias + j * size, variable(0), min(tall, m - i),
             min(wide, n - j), k, one(like), one(like) if bias else zero(like), parts,
             work + thread * WORK_BYTES,
         )  # fmt: skip

@@ -267,18 +267,9 @@ def convolve_all(x, packed, y, table, work, like, thread, threads):
                     within = (t - j * tiles) * width
                     length = min(width, across - within)
                     runs_end, targets_end = find_runs(
-                        runs,
-                        targets,
-                        j * across + within,
-                        length,
-                        image,
-                        first,
-                        rows,
-                        phase,
-                        table,
-                        row_step * line,
+                        runs, targets, j * across + within, length, image, first, rows, phase, table, row_step * line,
                         image_size,
-                    )
+                    )  # fmt: skip
                     if SPLITS and by_parts:
                         multiply_split_panel(
                             a, weights, taps, count, out, runs, runs_end, targets, targets_end, start, table, split,

@@ -8,25 +8,27 @@ split in bfloat16 (``split_operands.py``), under the same names and arguments.
 
 from __future__ import annotations
 
-from tinygrad_notes.kernels import PRECISION
 from tinygrad_notes.kernels.cpu.compile import kernel
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.memory import get_int64
 from tinygrad_notes.kernels.cpu.isa.rows import row
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, multiply_tile_onto, tile_columns, tile_rows
-from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one
-from tinygrad_notes.kernels.cpu.panels import A_BYTES, BLOCK_ROWS, DEPTH, TILE_BYTES, multiply_block, pack
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, multiply_tile_onto, tile_columns
+from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, variable
+from tinygrad_notes.kernels.cpu.panels import (
+    A_BYTES,
+    BLOCK_ROWS,
+    COLUMNS,
+    DEPTH,
+    END,
+    PACKED,
+    START,
+    TILE_BYTES,
+    multiply_block,
+    pack,
+)
 
-COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``product``
-PACKED = 0  # in place of a's strides: ``pack_operand`` made it
 FAR = 1 << 40  # beyond any sequence
 BLOCK = 192  # of attention, of queries and of keys: a multiple of the rows and of the columns of every tile
-PARTS = {"highest": 3, "high": 2}  # of bfloat16, for each float32
-
-
-def parts_now() -> int:
-    """In how many parts AMX splits each float32."""
-    return PARTS[PRECISION.get()] if MACHINE.isa == "amx" else 3
 
 
 def _times_zero(v, x, s):
@@ -69,7 +71,7 @@ def weight_bytes(columns: int, depth: int, itemsize: int) -> int:
 @kernel
 def sides_vectors(parts, like):
     """How the first and the second operand of ``product`` are packed, for ``pack_operand``: lines of a panel."""
-    return tile_rows(like), tile_columns(like)
+    return variable(ROWS), tile_columns(like)
 
 
 @kernel
@@ -138,7 +140,7 @@ def multiply_packed_vectors(a, a_row, rows, weight, columns, depth, c, c_row, be
         keep = beta if p == 0 else one(beta)
         for i in range(0, rows, BLOCK_ROWS):
             tall = min(BLOCK_ROWS, rows - i)
-            pack(a + i * a_row + p * size, a_row, size, tall, here, tile_rows(beta), work, beta)
+            pack(a + i * a_row + p * size, a_row, size, tall, here, variable(ROWS), work, beta)
             multiply_block(
                 work, weight + p * padded * size, width * size, width * here * size, c + i * c_row, c_row, tall,
                 columns, here, one(beta), keep, work + A_BYTES,
@@ -174,9 +176,9 @@ if MACHINE.isa == "amx":
         if itemsize(like) != 4:
             pack(source, stride, depth_stride, lines, depth, side, target, like)
         elif side > 0:
-            split_left(source, stride, depth_stride, lines, depth, BLOCK, target, side, like)
+            split_left(source, stride, depth_stride, lines, depth, variable(BLOCK), target, side, like)
         else:
-            split_right(source, stride, depth_stride, lines, depth, BLOCK, target, -side, like)
+            split_right(source, stride, depth_stride, lines, depth, variable(BLOCK), target, -side, like)
 
     @kernel
     def is_finite(x, count, like):
@@ -205,7 +207,7 @@ if MACHINE.isa == "amx":
     def pack_weight(source, stride, depth_stride, columns, depth, target, parts, like):
         """As ``pack_weight_vectors``, float32 split."""
         if itemsize(like) == 4:
-            split_right(source, stride, depth_stride, columns, depth, SPLIT_DEPTH, target, parts, like)
+            split_right(source, stride, depth_stride, columns, depth, variable(SPLIT_DEPTH), target, parts, like)
         else:
             pack_weight_vectors(source, stride, depth_stride, columns, depth, target, parts, like)
 
@@ -214,8 +216,9 @@ if MACHINE.isa == "amx":
         """As ``multiply_packed_vectors``, float32 by AMX."""
         if itemsize(beta) == 4:
             multiply_operands(
-                a, a_row, 4, rows, weight, 0, columns, 0, depth, depth, c, c_row, one(beta), beta, -FAR, COLUMNS, work
-            )
+                a, a_row, variable(4), rows, weight, variable(0), columns, variable(0), depth, depth, c, c_row,
+                one(beta), beta, variable(-FAR), variable(COLUMNS), work,
+            )  # fmt: skip
         else:
             multiply_packed_vectors(a, a_row, rows, weight, columns, depth, c, c_row, beta, work)
 

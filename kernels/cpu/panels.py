@@ -9,9 +9,9 @@ uses each element of B only a few times, so there B is read where it stands; one
 from __future__ import annotations
 
 from tinygrad_notes.kernels.cpu.compile import kernel
-from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_column, copy_row, multiply_tile_onto, tile_columns, tile_rows
+from tinygrad_notes.kernels.cpu.isa.tile import ROWS, copy_column, copy_row, multiply_tile_onto, tile_columns
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose_columns, transpose_rows
-from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, one, put, zero
+from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, one, put, variable, zero
 
 DEPTH = 256  # of a block
 BLOCK_ROWS, BLOCK_COLUMNS = 120, 2048  # multiples of what a tile has
@@ -21,6 +21,8 @@ A_BYTES = BLOCK_ROWS * DEPTH * 8
 B_BYTES = (BLOCK_COLUMNS + 64) * DEPTH * 8
 TILE_BYTES = 12 * 64 * 8
 VECTOR_BYTES = A_BYTES + B_BYTES + TILE_BYTES  # scratch of one thread
+COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``packed_products.py``
+PACKED = 0  # in place of a's strides: it is packed already
 
 
 @kernel
@@ -129,7 +131,7 @@ def multiply_vectors(
                 # whole panels of A, where they stand or packed, then the rest, which is always packed
                 high = rows // ROWS * ROWS if a_in_place else 0
                 from_ = a + i * a_row + p * a_column
-                pack(from_ + high * a_row, a_row, a_column, rows - high, depth, tile_rows(alpha), a_pack, alpha)
+                pack(from_ + high * a_row, a_row, a_column, rows - high, depth, variable(ROWS), a_pack, alpha)
                 for part in range(4):  # A where it stands, or packed, by B where it stands, or packed
                     if part < 2:
                         first, tall, at, down, across, panel = 0, high, from_, a_row, a_column, ROWS * a_row

@@ -6,11 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from tinygrad_notes.kernels import PRECISION, reference
+from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
-from tinygrad_notes.kernels.cpu.gemm import SHARE_ROWS, WORK_BYTES, multiply_batch
+from tinygrad_notes.kernels.cpu.gemm import SHARE_ROWS, WORK_BYTES, multiply_batch, parts_now
 from tinygrad_notes.kernels.cpu.gemv import matrix_times_vector
-from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
@@ -20,9 +19,6 @@ PER_THREAD = 80**3  # multiplications that repay waking a thread
 COLUMNS = 32  # shares of columns are multiples of this
 PACKING = 16  # the cost of copying an element into a panel, in multiplications
 LIKE = {"f": np.float32(0), "d": np.float64(0)}  # of each dtype a number, for kernels
-
-HAS_PARTS = MACHINE.isa == "amx"
-PARTS = {"highest": 3, "high": 2}  # of bfloat16, for each float32
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -147,8 +143,7 @@ def _multiply(
             tall, wide = _rectangle(m, n, threads)
     multiply_batch(
         a, a_outer, a_inner, a_row, a_column, b, b_outer, b_inner, b_row, b_column, address(c), bias, outer, inner, m,
-        n, k, tall, wide, LIKE[c.dtype.char], PARTS[PRECISION.get()] if HAS_PARTS else 3,
-        scratch("gemm", threads * WORK_BYTES), threads,
+        n, k, tall, wide, LIKE[c.dtype.char], parts_now(c.itemsize), scratch("gemm", threads * WORK_BYTES), threads,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ from tinygrad_notes.kernels.cpu.isa.memory import clear_bytes, get_int64, put_in
 from tinygrad_notes.kernels.cpu.isa.rows import row
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose_edge
 from tinygrad_notes.kernels.cpu.isa.vector import INT64, Lanes, get, lanes, one, put, zero
-from tinygrad_notes.kernels.cpu.panels import VECTOR_BYTES, multiply_vectors
+from tinygrad_notes.kernels.cpu.panels import COLUMNS, END, PACKED, START, VECTOR_BYTES, multiply_vectors
 from tinygrad_notes.kernels.cpu.splitting import (
     CONFIG,
     RANGE,
@@ -47,12 +47,9 @@ from tinygrad_notes.kernels.cpu.splitting import (
     SQUARE,
     SUMS,
     in_range,
-    scale_row,
     scale_row_onto,
     split_panels,
 )
-
-COLUMNS, END, START = 0, 1, 2  # what a product may leave out: see ``packed_products.py``
 
 # An operand: in place of CONFIG a header, then scratch to split it with, laid out as below, then the panels, those of
 # the second operand at PANELS_AT, those of the first at LEFT_PANEL.
@@ -246,7 +243,7 @@ def split_left_panel(parts, source, stride, depth_stride, rows, depth, place, wo
                         row_scaled((line, line, EDGE), (get(work + FACTORS + i * 4, like),), like)
             from_, step = square, EDGE * 4
         for i in range(EDGE):
-            split_row(parts, from_ + i * step, to + i * 64, work + RANGE)
+            split_row(parts, from_ + i * step, to + i * 64, PART, work + RANGE)
 
 
 @kernel
@@ -265,9 +262,9 @@ def multiply_panels(
     fits = in_range(a_panel, b_panel)
     if fits and get_int64(a_panel + LIFTED) == 0 and tall == EDGE and wide == EDGE:
         if alpha == 1 and beta == 0:
-            multiply_parts(parts, a_data, b_data, c, c_row, steps)
+            multiply_parts(parts, a_data, EDGE * 2, PART, parts * PART, b_data, c, c_row, steps)
         else:
-            multiply_parts(parts, a_data, b_data, sums, EDGE * 4, steps)
+            multiply_parts(parts, a_data, EDGE * 2, PART, parts * PART, b_data, sums, EDGE * 4, steps)
             put_tile(sums, c, c_row, alpha, beta)
         return
     multiplied, i = False, 0
@@ -275,13 +272,13 @@ def multiply_panels(
         head = a_panel + ROW_HEADS + i * ROW_HEAD
         if fits or in_range(head, b_panel):
             if not multiplied:
-                multiply_parts(parts, a_data, b_data, sums, EDGE * 4, steps)
+                multiply_parts(parts, a_data, EDGE * 2, PART, parts * PART, b_data, sums, EDGE * 4, steps)
                 multiplied = True
             line, to, inverse = sums + i * EDGE * 4, c + i * c_row, get(head + INVERSE, alpha)
             if inverse != 1:
                 row_scaled((line, line, wide), (inverse,), alpha)
             if beta == 0:
-                scale_row((line, to, wide), (alpha,), alpha)
+                row_scaled((line, to, wide), (alpha,), alpha)
             else:
                 scale_row_onto((line, to, to, wide), (alpha, beta), alpha)
             i += 1
@@ -305,7 +302,7 @@ def multiply_operands(
     parts, block = get_int64(b + PARTS_AT), get_int64(b + BLOCK_AT)
     b_from, b_column, b_row = get_int64(b + SOURCE), get_int64(b + STRIDE), get_int64(b + DEPTH_STRIDE)
     b_wide, b_deep = panel_bytes(total, block, parts, RIGHT_HEAD), RIGHT_HEAD + block // EDGE * parts * PART
-    packed = a_row == 0
+    packed = a_row == PACKED
     a_from = a
     if packed:
         a_from, a_row, a_column = get_int64(a + SOURCE), get_int64(a + STRIDE), get_int64(a + DEPTH_STRIDE)

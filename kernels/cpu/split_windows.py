@@ -12,6 +12,7 @@ needed in one form only. What a job is depends on the shapes alone, and with it 
 
 from __future__ import annotations
 
+from tinygrad_notes.kernels.cpu.common_rows import row_add
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.convolution_table import (
     COLUMN_SPREAD,
@@ -55,12 +56,7 @@ def _shifted(v, x, s):
     return [v.builder.fadd(x[0], s[0])], []
 
 
-def _added(v, x, s):
-    return [v.builder.fadd(x[0], x[1])], []
-
-
 shift_row = row(1, 1, 1, _shifted, unroll=1)
-add_row = row(2, 1, 0, _added, unroll=1)
 
 
 @kernel
@@ -158,6 +154,6 @@ def multiply_split_panel(a, weights, taps, count, y, runs, runs_end, targets, ta
                         value = get(from_ + u * size, like) + bias
                         put(to + u * spread * size, get(to + u * spread * size, like) + value if adding else value)
                 elif adding:
-                    add_row((from_, to, to, length), (), like)
+                    row_add((from_, to, to, length), (), like)
                 else:
                     shift_row((from_, to, length), (bias,), like)

@@ -13,6 +13,7 @@ anything added to C by AMX, where a denormal may stand.
 
 from __future__ import annotations
 
+from tinygrad_notes.kernels.cpu.common_rows import row_scaled
 from tinygrad_notes.kernels.cpu.compile import kernel
 from tinygrad_notes.kernels.cpu.isa.amx import (
     EDGE,
@@ -49,15 +50,10 @@ SPLIT_BYTES = B_PANELS + SPLIT_COLUMNS // EDGE * PANEL
 LEAST, LEAST_SUM, GREATEST, GREATEST_SUM = 1 + 24, 127 + 1 + 24, 253, 2 * 127 + 127 - 12
 
 
-def _scaled(v, x, s):
-    return [v.builder.fmul(s[0], x[0])], []
-
-
 def _scaled_onto(v, x, s):
     return [v.multiply_add(s[1], x[1], v.builder.fmul(s[0], x[0]))], []
 
 
-scale_row = row(1, 1, 1, _scaled, unroll=1)
 scale_row_onto = row(2, 1, 2, _scaled_onto, unroll=1)
 
 
@@ -169,7 +165,7 @@ def multiply_split(
                         for r in range(tall):
                             line, sum_, old_line = to + r * c_row, sums + r * EDGE * 4, was + r * before_row
                             if keep == 0:
-                                scale_row((sum_, line, wide), (alpha,), alpha)
+                                row_scaled((sum_, line, wide), (alpha,), alpha)
                             else:
                                 scale_row_onto((sum_, old_line, line, wide), (alpha, keep), alpha)
     release()

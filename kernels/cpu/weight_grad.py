@@ -21,17 +21,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_notes.kernels import PRECISION, reference
+from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import address, scratch
 from tinygrad_notes.kernels.cpu.compile import kernel, parallel_kernel
 from tinygrad_notes.kernels.cpu.convolution_plan import EDGE, SPLIT_STEP, SPLITTING, VECTOR_STEP, WRITING
+from tinygrad_notes.kernels.cpu.gemm import parts_now
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 from tinygrad_notes.kernels.cpu.isa.memory import add_run, clear_bytes, copy_bytes, get_int64
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS, VECTORS, tile_columns
 from tinygrad_notes.kernels.cpu.isa.transpose import transpose
 from tinygrad_notes.kernels.cpu.isa.vector import get, itemsize, lanes, put, zero
 from tinygrad_notes.kernels.cpu.isa.window_sums import DOTS, dot_windows, multiply_windows
-from tinygrad_notes.kernels.cpu.products import PARTS as PARTS_OF
 from tinygrad_notes.kernels.cpu.threads import threads_for
 from tinygrad_notes.kernels.cpu.windows import copy_part
 from tinygrad_notes.kernels.reference.windows import span
@@ -299,8 +299,8 @@ def conv_weight_grad(
     """Gradient of ``conv``'s weight, (O, C/groups, *kernel_size), from x (N, C, *size) and g (N, O, *counts)."""
     if x.ndim > 4 or x.dtype != g.dtype or x.dtype.char not in "fd" or not x.size or not g.size:
         return reference.conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups)
-    arguments = x.shape, g.shape, kernel_size, stride, padding, dilation, groups, x.itemsize
-    plan = make_plan(*arguments, PARTS_OF[PRECISION.get()]) if SPLITS and x.itemsize == 4 else make_plan(*arguments)
+    means = x.itemsize, parts_now(x.itemsize)
+    plan = make_plan(x.shape, g.shape, kernel_size, stride, padding, dilation, groups, *means)
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     value = np.empty((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     threads = min(threads_for(g.size * (value.size // g.shape[1]), PER_THREAD), plan.jobs)

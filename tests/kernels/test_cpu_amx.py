@@ -13,7 +13,7 @@ from llvmlite import ir
 
 import tinygrad_notes as tn
 from tinygrad_notes.kernels import PRECISION
-from tinygrad_notes.kernels.cpu import products
+from tinygrad_notes.kernels.cpu import gemm
 from tinygrad_notes.kernels.cpu.isa import amx
 
 PROGRAM = """
@@ -201,4 +201,4 @@ def test_a_chosen_precision_ends_with_its_block():
     assert PRECISION.get() == "highest"
     assert other == ["highest"]
     assert tn.precision("high")(PRECISION.get)() == "high"  # as a decorator
-    assert tuple(products.PARTS) == tn.kernels.PRECISIONS
+    assert tuple(gemm.PARTS) == tn.kernels.PRECISIONS

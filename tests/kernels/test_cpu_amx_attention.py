@@ -185,7 +185,7 @@ def both(*arguments):
     assert_same(*results)  # the shares of two threads are other panels
     return results[0]
 
-for kind in KINDS:
+for kind in GATES:
     for steps, batch, hidden, reverse in ((1, 1, 1, False), (3, 50, 33, True), (3, 5, 40, False)):
         forward, upper = operands(kind, steps, batch, 7, hidden)
         lengths = rng.integers(0, steps + 1, batch) if hidden == 33 else None
@@ -219,28 +219,24 @@ for kind in KINDS:
     exact, highest = run(reference, kind, wide(forward), wide(upper)), run(cpu, kind, forward, upper)
     with tn.precision("high"):
         high = run(cpu, kind, forward, upper)
-        for x, z in zip(run(cpu, kind, wide(forward), wide(upper)), exact):
-            assert np.abs(x - z).max() < 1e-12 * max(1, np.abs(z).max())
+        if kind == "tanh":  # all pack and multiply float64 alike
+            for x, z in zip(run(cpu, kind, wide(forward), wide(upper)), exact):
+                assert np.abs(x - z).max() < 1e-12 * max(1, np.abs(z).max())
     assert 2 * error(highest[0], exact[0]) < error(high[0], exact[0])
     assert all(error(x, z) < 1e-4 for x, z in zip(high, exact))
     assert_same(run(cpu, kind, forward, upper), highest)
 
 # a state of denormals alone is not lost: h' = relu(h0)
 h0, eye = np.full((3, 40), 1e-40, np.float32), np.eye(40, dtype=np.float32)
-if "relu" in KINDS:
-    x = np.zeros((1, 3, 1), np.float32)
-    outputs, _ = cpu.rnn_scan(x, h0, np.zeros((40, 1), np.float32), eye, None, None, "relu", None, False)
-    assert (outputs[0] == h0).all()
+x = np.zeros((1, 3, 1), np.float32)
+outputs, _ = cpu.rnn_scan(x, h0, np.zeros((40, 1), np.float32), eye, None, None, "relu", None, False)
+assert (outputs[0] == h0).all()
 print("ok")
 """
 )
 
 
-@pytest.mark.parametrize(
-    "program",
-    [ATTENTION, SCANS.replace("KINDS", '("tanh", "relu")'), SCANS.replace("KINDS", '("lstm", "gru")')],
-    ids=["attention", "simple scans", "gated scans"],
-)
+@pytest.mark.parametrize("program", [ATTENTION, SCANS], ids=["attention", "scans"])
 def test_in_a_process_of_its_own(program):
     forced = {**os.environ, "TINYGRAD_NOTES_ISA": "amx"}
     got = subprocess.run([sys.executable, "-c", program], env=forced, capture_output=True, text=True)

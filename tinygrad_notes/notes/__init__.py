@@ -71,7 +71,8 @@ def _nearest(name: str, known: list[str]) -> str:
             parts = [other, *other.split("-")]
             return max(difflib.SequenceMatcher(None, str(name).lower(), part).ratio() for part in parts)
 
-        near = [other for other in sorted(known, key=likeness, reverse=True)[:3] if likeness(other) >= 0.6]
+        best = max(map(likeness, known), default=0.0)
+        near = [other for other in known if likeness(other) >= max(0.6, best - 0.1)][:3]
     if near:
         return f"; did you mean {' or '.join(near)}?"
     return f"; there is {', '.join(known)}" if len(known) <= 8 else "; 'tinygrad-notes list' shows them all"

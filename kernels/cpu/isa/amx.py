@@ -13,6 +13,7 @@ no AMX and are told to take this way (``TINYGRAD_NOTES_ISA=amx``), so that all t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,20 @@ class EmulatedTiles(Tiles):
             self._store(value, address, self.builder.mul(stride, INT64(row)))
 
     def multiply(self, c: int, a: int, b: int) -> None:
+        """A call: written out at each of its many places, the loops would take minutes to compile."""
+        kind = ir.FunctionType(VOID, [INT64] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "emulated_tile_product")
+        if function.is_declaration:
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            inside = copy.copy(self)
+            inside.builder = ir.IRBuilder(function.append_basic_block())
+            inside._product(*function.args)
+            inside.builder.ret_void()
+        self.builder.call(function, [self.builder.add(self.registers, INT64(tile * 1024)) for tile in (c, a, b)])
+
+    def _product(self, c: Any, a: Any, b: Any) -> None:
+        """What the instruction does with the tiles at three addresses."""
         build = self.builder
         sums = [cgutils.alloca_once(build, FLOATS) for _ in range(2)]  # of even and of odd depths, as the machine's
         with cgutils.for_range(build, INT64(16), intp=INT64) as rows:
@@ -113,17 +128,16 @@ class EmulatedTiles(Tiles):
             for place in sums:
                 build.store(FLOATS([0.0] * 16), place)
             with cgutils.for_range(build, INT64(16), intp=INT64) as pairs:
-                at = build.add(build.add(row, INT64(a * 1024)), build.mul(pairs.index, INT64(4)))
-                two = self._load(self.registers, at, INT32)
+                at = build.add(row, build.mul(pairs.index, INT64(4)))
+                two = self._load(a, at, INT32)
                 first = build.insert_element(ir.Constant(INTS, ir.Undefined), two, INT32(0))
                 spread = build.shuffle_vector(first, first, INTS([0] * 16))
-                there = self._load(self.registers, build.add(build.mul(pairs.index, INT64(64)), INT64(b * 1024)))
+                there = self._load(b, build.mul(pairs.index, INT64(64)))
                 for half, place in zip((self._lower, self._upper), sums):
                     product = self._flushed(build.fmul(self._flushed(half(spread)), self._flushed(half(there))))
                     build.store(self._flushed(build.fadd(build.load(place), product)), place)
-            to = build.add(row, INT64(c * 1024))
             both = self._flushed(build.fadd(*[build.load(place) for place in sums]))
-            self._store(self._flushed(build.fadd(self._load(self.registers, to, FLOATS), both)), self.registers, to)
+            self._store(self._flushed(build.fadd(self._load(c, row, FLOATS), both)), c, row)
 
     def _lower(self, pairs: Any) -> Any:
         return self.builder.bitcast(self.builder.shl(pairs, INTS([16] * 16)), FLOATS)

@@ -25,16 +25,6 @@ CHAIN = 128  # products added one after another: 2 % slower than one sum of all,
 
 
 @intrinsic
-def tile_rows(context, like):
-    """ROWS as an int64: Numba would compile what takes a literal number once more."""
-
-    def generate(context, builder, signature, arguments):
-        return ir.Constant(INT64, ROWS)
-
-    return types.int64(like), generate
-
-
-@intrinsic
 def tile_columns(context, like):
     """Columns of a register tile of this dtype, a constant for the compiler."""
 

@@ -120,6 +120,16 @@ class Lanes:
 
 
 @intrinsic
+def variable(context, number):
+    """An int64 that Numba takes for any other: it would compile what is called with a literal number once more."""
+
+    def generate(context, builder, signature, arguments):
+        return arguments[0]
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
 def itemsize(context, like):
     """Bytes of one element, a constant for the compiler."""
     size = ELEMENTS[like][1]

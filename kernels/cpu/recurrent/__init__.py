@@ -12,7 +12,8 @@ import numpy as np
 
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu.buffers import LIKE, address, aligned, scratch
-from tinygrad_notes.kernels.cpu.packed_products import PRODUCT_BYTES, pack_weight, parts_now, weight_bytes
+from tinygrad_notes.kernels.cpu.gemm import parts_now
+from tinygrad_notes.kernels.cpu.packed_products import PRODUCT_BYTES, pack_weight, weight_bytes
 from tinygrad_notes.kernels.cpu.products import linear, matmul
 from tinygrad_notes.kernels.cpu.recurrent import gru, lstm, simple
 from tinygrad_notes.kernels.cpu.sums import column_sums
@@ -61,8 +62,8 @@ def _packed(weight: Array) -> Array:
     depth, columns = weight.shape
     packed = aligned(weight_bytes(columns, depth, weight.itemsize))
     pack_weight(
-        address(weight), weight.strides[1], weight.strides[0], columns, depth, address(packed), parts_now(),
-        weight.dtype.type(0),
+        address(weight), weight.strides[1], weight.strides[0], columns, depth, address(packed),
+        parts_now(weight.itemsize), weight.dtype.type(0),
     )  # fmt: skip
     return packed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_notes as tn
-from tinygrad_notes import nn, notes
+from tinygrad_notes import nn
 from tinygrad_notes.notes.cnn import resnet_bottleneck_152 as bottleneck
 from tinygrad_notes.notes.cnn.resnet_basic import (
     OPTIONS,
@@ -17,8 +17,7 @@ from tinygrad_notes.notes.cnn.resnet_basic import (
     zero_last_gamma,
 )
 from tinygrad_notes.notes.cnn.shortcut_options import smallest_gain
-from tinygrad_notes.notes.note import Run, without_memory
-from tinygrad_notes.training.progress import Progress
+from tinygrad_notes.notes.note import without_memory
 
 
 def test_published_weights_fit_by_their_names():

@@ -5,14 +5,16 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tinygrad_notes as tn
 from tinygrad_notes import notes
 from tinygrad_notes.errors import DTypeError
-from tinygrad_notes.nn import Linear
+from tinygrad_notes.nn import Linear, Module
 from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
 from tinygrad_notes.notes.runs import folder_of, over_seeds, results_table, run_note, state_of
+from tinygrad_notes.study.graph import tensors_in
 from tinygrad_notes.training import Stopwatch
 from tinygrad_notes.training.progress import Progress
 
@@ -91,6 +93,36 @@ def test_the_networks_of_every_note_have_the_right_gradients(slug):
         return
     for module, inputs in note.checks():
         gradcheck(module, *inputs, directions=1).raise_if_failed()
+
+
+def gradients(slug, dtype, kernels):
+    """The gradients of each network of a note, made anew from one seed, for a random direction of its outputs."""
+    tn.manual_seed(0)
+    checks, found = notes.get(slug).checks, []
+    for module, inputs in () if checks is None else checks():
+        if not isinstance(module, Module) or next(module.parameters(), None) is None:
+            continue
+        module.to(dtype)
+        inputs = [np.asarray(x) for x in inputs]
+        random, loss = np.random.default_rng(0), 0.0
+        with tn.use_kernels(kernels):
+            outputs = module(*[tn.asarray(x.astype(dtype) if x.dtype.kind == "f" else x) for x in inputs])
+            for output in tensors_in(outputs):
+                if output.dtype.kind == "f":
+                    loss = loss + (output * random.standard_normal(output.shape).astype(dtype)).sum()
+            loss.backward()
+        found.append({name: p.grad.numpy() for name, p in module.named_parameters() if p.grad is not None})
+    return found
+
+
+@pytest.mark.parametrize("slug", notes.slugs())
+def test_the_networks_of_every_note_have_the_same_gradients_in_float32(slug):
+    """Those of the default kernels in float32 against those of the reference in float64."""
+    for got, wanted in zip(gradients(slug, "float32", "default"), gradients(slug, "float64", "reference"), strict=True):
+        assert got.keys() == wanted.keys()
+        largest = max((np.abs(gradient).max() for gradient in wanted.values()), default=0.0)
+        for name, gradient in wanted.items():
+            assert np.abs(got[name] - gradient).max() <= 2e-5 * largest, name
 
 
 @pytest.mark.demo

@@ -1,6 +1,7 @@
 """The Transformer: beside PyTorch's, its maps of attention, and its spelling."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ import tinygrad_notes as tn
 from tinygrad_notes.data import syllables
 from tinygrad_notes.notes.attention import transformer
 from tinygrad_notes.notes.note import Run
-from tinygrad_notes.notes.translation import EOS, exact_match, hangul_data, padded_pairs, translation_loss
+from tinygrad_notes.notes.translation import (
+    EOS,
+    exact_match,
+    hangul_data,
+    padded_pairs,
+    train_translator,
+    translation_loss,
+)
 from tinygrad_notes.training.progress import Progress
 
 SOURCE, LENGTHS = np.array([[3, 4, 5, 2], [5, 3, 2, 0]]), np.array([4, 3])
@@ -74,17 +82,17 @@ def test_every_head_of_every_block_of_the_decoder_has_a_map_without_weight_on_pa
         assert not weights[:, 3].any()
 
 
-def test_it_learns_to_spell_three_syllables_by_heart(tmp_path, monkeypatch):
+def test_it_learns_to_spell_three_syllables_by_heart(tmp_path):
     """Training, decoding and the count of what is right fit together."""
     data = hangul_data(0)
     three = [(syllable.jamo, syllable.letters) for syllable in syllables()[1:3000:1400]]
     few = padded_pairs(three, data.source, data.target)
-    monkeypatch.setattr(transformer, "LEARNING_RATE", 1e-2)
     tn.manual_seed(0)
     model = transformer.Transformer(len(data.source), len(data.target), 16, 2, 1, 32, 0.0)
     before = exact_match(transformer.spell(model, few), few.target[:, 1:])
     part = type(data)(data.source, data.target, dict.fromkeys(("train", "validation", "test"), few))
-    transformer.train(Run(folder=tmp_path, progress=Progress(style="none")), model, part, epochs=40)
+    recipe = replace(transformer.RECIPE, epochs=40, learning_rate=1e-2)
+    train_translator(Run(folder=tmp_path, progress=Progress(style="none")), model, part, recipe)
     rows = transformer.spell(model, few)
     assert before == 0
     assert exact_match(rows, few.target[:, 1:]) == 1

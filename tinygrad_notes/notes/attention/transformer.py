@@ -35,7 +35,7 @@ after the other.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn, optim
-from tinygrad_notes.data import DataLoader
 from tinygrad_notes.data.hangul import tag_of
 from tinygrad_notes.notes.attention._shared import apart, normal
+from tinygrad_notes.notes.classification import Recipe
 from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
 from tinygrad_notes.notes.translation import (
     HangulData,
@@ -53,13 +53,15 @@ from tinygrad_notes.notes.translation import (
     exact_match,
     greedy,
     hangul_data,
-    tokens_to_learn,
-    translation_loss,
+    train_translator,
 )
-from tinygrad_notes.training import Trainer
 from tinygrad_notes.training.pictures import save_curves, save_maps
 
-SENTENCES, EPOCHS, BATCH, LEARNING_RATE, WARM_UP = 5000, 3, 25, 3e-3, 0.1
+SENTENCES = 5000
+RECIPE = Recipe(
+    epochs=3, batch=25, learning_rate=3e-3, weight_decay=0.0, warm_up=0.1, clip_norm=1.0,
+    optimizer=partial(optim.Adam, betas=(0.9, 0.98)),
+)  # fmt: skip
 
 
 @cache
@@ -166,40 +168,6 @@ def counted(make) -> int:
         return parameter_count(make())
 
 
-def train(run: Run, model: Transformer, data: HangulData, epochs: int = EPOCHS) -> Trainer:
-    """Train by teacher forcing, and keep the weights of the epoch with the least validation loss."""
-    epochs = epochs if run.epochs is None else run.epochs
-    model.to(run.device)
-    loader = DataLoader(data.train, BATCH, shuffle=True)
-    steps = epochs * len(loader)
-    warm = max(int(WARM_UP * steps), 1)
-    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98))
-    schedule = optim.SequentialLR(
-        optimizer,
-        [
-            optim.LinearLR(optimizer, start_factor=1 / (warm + 1), total_iters=warm),
-            optim.CosineAnnealingLR(optimizer, T_max=max(steps - warm, 1)),
-        ],
-        milestones=[warm],
-    )
-    trainer = Trainer(
-        model,
-        translation_loss,
-        optimizer,
-        loader,
-        validation=DataLoader(data.validation, 500),
-        metrics=[],
-        count=tokens_to_learn,
-        clip_norm=1.0,
-        schedule=schedule,
-        checkpoint=run.folder / "checkpoint.safetensors",
-        device=run.device,
-        progress=run.progress,
-    )
-    trainer.fit(epochs, resume=run.resume)
-    return trainer
-
-
 def spell(model: Transformer, pairs: Pairs, device: str | None = None) -> np.ndarray:
     """Greedy translations of the sources, (N, T): the encoder runs once, the decoder on the prefix at each step."""
     source, lengths = (tn.tensor(x, device=device) for x in (pairs.source, pairs.source_lengths))
@@ -259,7 +227,7 @@ def demo(run: Run) -> Outcome:
     tn.manual_seed(run.seed)
     data = hangul_data(run.seed, train=SENTENCES)
     model = small(len(data.source), len(data.target))
-    trainer = train(run, model, data)
+    trainer = train_translator(run, model, data, RECIPE)
     test = data.pairs["test"]
     metrics = {
         "exact_match_test": exact_match(spell(model, test, run.device), test.target[:, 1:]),

@@ -46,7 +46,7 @@ from tinygrad_notes import nn, optim
 from tinygrad_notes.data.hangul import tag_of
 from tinygrad_notes.notes.attention._shared import apart, normal
 from tinygrad_notes.notes.classification import Recipe
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.notes.translation import (
     HangulData,
     Pairs,
@@ -160,12 +160,6 @@ def big() -> Transformer:
 def small(source_size: int, target_size: int) -> Transformer:
     """What the demo trains: the same class, with smaller constants."""
     return Transformer(source_size, target_size, d_model=64, heads=4, layers=2, width=128, dropout=0.0)
-
-
-def counted(make) -> int:
-    """The parameters of ``make()``, without making them."""
-    with tn.shape_only():
-        return parameter_count(make())
 
 
 def spell(model: Transformer, pairs: Pairs, device: str | None = None) -> np.ndarray:
@@ -315,19 +309,19 @@ NOTE = Note(
         Fact(
             "parameters of nn.Transformer as it comes",
             44_140_544,
-            lambda: counted(nn.Transformer),
+            lambda: parameter_count(without_memory(nn.Transformer)),
             "18,914,304 + 25,224,192, and two norms of 1024",
         ),
         Fact(
             "parameters of the base model",
             63_082_496,
-            lambda: counted(base),
+            lambda: parameter_count(without_memory(base)),
             "18,914,304 + 25,224,192 + 37,000 · 512; the paper says 65 million",
         ),
         Fact(
             "parameters of the big model",
             214_245_376,
-            lambda: counted(big),
+            lambda: parameter_count(without_memory(big)),
             "6 · (12,596,224 + 16,796,672) + 37,000 · 1024; the paper says 213 million",
         ),
         Fact(

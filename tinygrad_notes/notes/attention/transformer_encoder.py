@@ -23,7 +23,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.attention._shared import apart, normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count
+from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count, without_memory
 
 
 class Encoder(nn.Module):
@@ -44,12 +44,6 @@ class Encoder(nn.Module):
 def decoder() -> nn.TransformerDecoder:
     """The six blocks of the base decoder."""
     return nn.TransformerDecoder(nn.TransformerDecoderLayer(512, 8, 2048), 6)
-
-
-def counted(make) -> int:
-    """The parameters of ``make()``, without making them."""
-    with tn.shape_only():
-        return parameter_count(make())
 
 
 def written_out(block: nn.TransformerEncoderLayer, x: np.ndarray) -> np.ndarray:
@@ -104,11 +98,24 @@ NOTE = Note(
     example=lambda: (1, 10, 512),
     no_bar="it is trained as a part of the note transformer",
     facts=[
-        Fact("parameters of the base encoder", 18_914_304, lambda: counted(Encoder), "6 blocks of 3,152,384"),
         Fact(
-            "parameters of one block", 3_152_384, lambda: counted(lambda: Encoder(layers=1)), "4(d² + d) + 2dh + h + 5d"
+            "parameters of the base encoder",
+            18_914_304,
+            lambda: parameter_count(without_memory(Encoder)),
+            "6 blocks of 3,152,384",
         ),
-        Fact("parameters of the base decoder", 25_224_192, lambda: counted(decoder), "6 blocks of 4,204,032"),
+        Fact(
+            "parameters of one block",
+            3_152_384,
+            lambda: parameter_count(without_memory(Encoder, layers=1)),
+            "4(d² + d) + 2dh + h + 5d",
+        ),
+        Fact(
+            "parameters of the base decoder",
+            25_224_192,
+            lambda: parameter_count(without_memory(decoder)),
+            "6 blocks of 4,204,032",
+        ),
         Fact(
             "shape of the book's example",
             (2, 100, 24),

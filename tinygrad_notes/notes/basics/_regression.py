@@ -26,6 +26,12 @@ def diabetes_problem() -> Problem:
     return Problem(x - x.mean(axis=0), y - y.mean(), x_test - x.mean(axis=0), y_test - y.mean(), table.features)
 
 
+def small_problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (3,), features (5, 3) and targets (5,), drawn at random, for checks of gradients."""
+    rng = np.random.default_rng(0)
+    return rng.standard_normal(3), rng.standard_normal((5, 3)), rng.standard_normal(5)
+
+
 def determination(data: Problem, w: np.ndarray) -> float:
     """R² on the test part: 1 - Σ(y - x·w)² / Σ(y - ȳ)²."""
     left = ((data.y_test - data.x_test @ w) ** 2).sum()

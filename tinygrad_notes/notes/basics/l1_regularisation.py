@@ -24,13 +24,11 @@ part (3 on all rows), and proximal gradient descent on the engine's gradients mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes.lazy import load
-from tinygrad_notes.notes.basics._regression import determination, diabetes_problem
+from tinygrad_notes.notes.basics._regression import determination, diabetes_problem, small_problem
 from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
 from tinygrad_notes.training.pictures import save_curves
 
@@ -121,12 +119,6 @@ def _minimiser() -> float:
     return float(np.abs(soft_threshold(np.array([-2.0, -0.4, 0.1, 1.3]), 0.5) - found).max())
 
 
-def _checks() -> list[tuple[Callable[..., tn.Tensor], tuple[np.ndarray, ...]]]:
-    rng = np.random.default_rng(0)
-    inputs = rng.standard_normal(3), rng.standard_normal((5, 3)), rng.standard_normal(5)
-    return [(lambda w, x, y: lasso_loss(w, x, y, 0.3), inputs)]
-
-
 NOTE = Note(
     slug="l1-regularisation",
     family="basics",
@@ -145,5 +137,5 @@ NOTE = Note(
         Identity("for orthonormal features the LASSO is the soft threshold of least squares", _orthonormal, 1e-12),
         Identity("the soft threshold minimises ½ (v - w)² + t |v|", _minimiser, 1e-5),
     ],
-    checks=_checks,
+    checks=lambda: [(lambda w, x, y: lasso_loss(w, x, y, 0.3), small_problem())],
 )

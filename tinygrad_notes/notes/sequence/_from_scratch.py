@@ -14,6 +14,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel
+from tinygrad_notes.notes.note import Fact, parameter_count
 from tinygrad_notes.tensor import Tensor
 
 CLASSES, HIDDEN = 28, 256  # letters, space and unknown of the book's text, and its hidden units
@@ -83,6 +84,31 @@ def difference_from_layer(kind: type[FromScratch], cell: Callable[..., nn.Module
     written.take_weights(model)
     tokens = np.random.default_rng(0).integers(0, 7, (3, 12))
     return float(np.abs(model(tokens).data - written(tokens).data).max())
+
+
+def small_networks(
+    kind: type[FromScratch], cell: Callable[..., nn.Module]
+) -> list[tuple[nn.Module, tuple[np.ndarray]]]:
+    """Both at a size at which gradients are checked, with two sequences of 7 tokens."""
+    tokens = np.random.default_rng(0).integers(0, 6, (2, 7))
+    return [(kind(6, 5), (tokens,)), (RecurrentLanguageModel(6, 5, cell, 4), (tokens,))]
+
+
+def sizes(
+    kind: type[FromScratch], cell: Callable[..., nn.Module], from_scratch: int, of_layer: int, source: str
+) -> list[Fact]:
+    """The parameters of both at the book's size, and the shape of what they say of its batch."""
+
+    def canonical() -> RecurrentLanguageModel:
+        return RecurrentLanguageModel(CLASSES, HIDDEN, cell)
+
+    output = (HIDDEN + 1) * CLASSES
+    return [
+        Fact("parameters from scratch", from_scratch, lambda: parameter_count(kind(CLASSES, HIDDEN)), source),
+        Fact("parameters of the layer", of_layer, lambda: parameter_count(cell(CLASSES, HIDDEN)), source),
+        Fact("parameters with the output", of_layer + output, lambda: parameter_count(canonical()), "W_hq and b_q"),
+        Fact("shape of the logits", (32, 35, CLASSES), lambda: canonical()(*example()).shape, source),
+    ]
 
 
 def example() -> tuple[np.ndarray]:

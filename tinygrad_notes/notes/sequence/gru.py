@@ -41,7 +41,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
@@ -50,6 +50,8 @@ from tinygrad_notes.notes.sequence._from_scratch import (
     example,
     farthest,
     one_step,
+    sizes,
+    small_networks,
 )
 from tinygrad_notes.notes.sequence.rnn import ScratchRNN
 from tinygrad_notes.ops.arguments import one_of
@@ -144,11 +146,6 @@ def _reset(diagonal: bool) -> float:
     return farthest(before(x)[0], after(x)[0])
 
 
-def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
-    tokens = np.random.default_rng(0).integers(0, 6, (2, 7))
-    return [(ScratchGRU(6, 5), (tokens,)), (RecurrentLanguageModel(6, 5, nn.GRU, 4), (tokens,))]
-
-
 BOOK = "Dive into Deep Learning, 9.1"
 
 NOTE = Note(
@@ -163,10 +160,7 @@ NOTE = Note(
     demo=demo,
     bars=[Bar("test_perplexity", at_most="4-gram")],
     facts=[
-        Fact("parameters from scratch", 226_076, lambda: parameter_count(ScratchGRU(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters of the layer", 219_648, lambda: parameter_count(nn.GRU(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters with the output", 219_648 + 257 * 28, lambda: parameter_count(canonical()), "W_hq and b_q"),
-        Fact("shape of the logits", (32, 35, 28), lambda: canonical()(*example()).shape, BOOK),
+        *sizes(ScratchGRU, nn.GRU, 226_076, 219_648, BOOK),
         Fact("the reset after the product is another function", True, lambda: _reset(diagonal=False) > 1e-3, "cuDNN"),
     ],
     identities=[
@@ -180,5 +174,5 @@ NOTE = Note(
         Identity("Chung's convention with the signs of Z's weights turned", _conventions, 1e-14),
         Identity("with a diagonal W_hh the reset may come before or after it", lambda: _reset(diagonal=True), 1e-14),
     ],
-    checks=_checks,
+    checks=lambda: small_networks(ScratchGRU, nn.GRU),
 )

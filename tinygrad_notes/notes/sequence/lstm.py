@@ -30,7 +30,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
@@ -39,6 +39,8 @@ from tinygrad_notes.notes.sequence._from_scratch import (
     example,
     farthest,
     one_step,
+    sizes,
+    small_networks,
 )
 from tinygrad_notes.notes.sequence.gru import CLOSED, OPEN
 from tinygrad_notes.tensor import Tensor
@@ -107,11 +109,6 @@ def _closed_output() -> float:
     return float(np.abs(model.step(*one_step(model))[0].data).max())
 
 
-def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
-    tokens = np.random.default_rng(0).integers(0, 6, (2, 7))
-    return [(ScratchLSTM(6, 5), (tokens,)), (RecurrentLanguageModel(6, 5, nn.LSTM, 4), (tokens,))]
-
-
 BOOK = "Dive into Deep Learning, 9.2"
 
 NOTE = Note(
@@ -125,12 +122,7 @@ NOTE = Note(
     example=example,
     demo=demo,
     bars=[Bar("test_perplexity", at_most="1.125_times_4-gram")],
-    facts=[
-        Fact("parameters from scratch", 299_036, lambda: parameter_count(ScratchLSTM(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters of the layer", 292_864, lambda: parameter_count(nn.LSTM(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters with the output", 292_864 + 257 * 28, lambda: parameter_count(canonical()), "W_hq and b_q"),
-        Fact("shape of the logits", (32, 35, 28), lambda: canonical()(*example()).shape, BOOK),
-    ],
+    facts=sizes(ScratchLSTM, nn.LSTM, 299_036, 292_864, BOOK),
     identities=[
         Identity(
             "the formula in small steps is the layer of nn", lambda: difference_from_layer(ScratchLSTM, nn.LSTM), 1e-12
@@ -139,5 +131,5 @@ NOTE = Note(
         Identity("F = 1 and I = 0 keep the cell's gradient over 100 steps", _constant_gradient, 1e-12),
         Identity("O = 0 shows nothing of the cell", _closed_output),
     ],
-    checks=_checks,
+    checks=lambda: small_networks(ScratchLSTM, nn.LSTM),
 )

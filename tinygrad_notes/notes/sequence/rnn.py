@@ -33,7 +33,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RECIPE, RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
@@ -41,6 +41,8 @@ from tinygrad_notes.notes.sequence._from_scratch import (
     difference_from_layer,
     example,
     farthest,
+    sizes,
+    small_networks,
 )
 from tinygrad_notes.tensor import Tensor
 
@@ -95,11 +97,6 @@ def _bounded_outputs() -> float:
     return max(float((p.max(axis=1) / p.min(axis=1)).max()) - np.exp(2.0), 0.0)
 
 
-def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
-    tokens = np.random.default_rng(0).integers(0, 6, (2, 7))
-    return [(ScratchRNN(6, 5), (tokens,)), (RecurrentLanguageModel(6, 5, nn.RNN, 4), (tokens,))]
-
-
 BOOK = "Dive into Deep Learning, 8.5 and 8.6"
 
 NOTE = Note(
@@ -113,12 +110,7 @@ NOTE = Note(
     example=example,
     demo=demo,
     bars=[Bar("test_perplexity", at_most="trigram")],
-    facts=[
-        Fact("parameters from scratch", 80_156, lambda: parameter_count(ScratchRNN(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters of the layer", 73_216, lambda: parameter_count(nn.RNN(CLASSES, HIDDEN)), BOOK),
-        Fact("parameters with the output", 73_216 + 257 * 28, lambda: parameter_count(canonical()), "W_hq and b_q"),
-        Fact("shape of the logits", (32, 35, 28), lambda: canonical()(*example()).shape, BOOK),
-    ],
+    facts=sizes(ScratchRNN, nn.RNN, 80_156, 73_216, BOOK),
     identities=[
         Identity(
             "the formula in small steps is the layer of nn", lambda: difference_from_layer(ScratchRNN, nn.RNN), 1e-12
@@ -127,5 +119,5 @@ NOTE = Note(
         Identity("a text in two pieces, the state handed on, is the text in one", _state_carried, 1e-12),
         Identity("with tanh on the output no token is more than e² times as likely as another", _bounded_outputs, 1e-9),
     ],
-    checks=_checks,
+    checks=lambda: small_networks(ScratchRNN, nn.RNN),
 )

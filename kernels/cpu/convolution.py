@@ -21,7 +21,7 @@ if SPLITS:
     from tinygrad_notes.kernels.cpu.split_windows import split_weights
 
 Array = np.ndarray
-PER_THREAD = 48**3  # multiplications that repay waking a thread
+PER_THREAD = 96**3  # multiplications that repay waking a thread
 
 
 def conv(

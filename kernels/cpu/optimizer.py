@@ -26,7 +26,7 @@ from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, itemsize,
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
-PER_THREAD = 1 << 15  # elements that repay waking a thread
+PER_THREAD = 1 << 16  # elements that repay waking a thread
 PIECE = 1 << 14  # elements whose squares are one partial sum
 
 
@@ -287,23 +287,24 @@ def _lines(parameters: Sequence[Array], gradients: Sequence[Array], *others: Seq
     dtype = lines.dtype
     if dtype not in LIKE:
         return None
-    for place, (parameter, gradient) in enumerate(zip(parameters, gradients)):
-        shape, c_order = parameter.shape, parameter.flags.c_contiguous
-        written = [other[place] for other in others if other]
-        if gradient.dtype != dtype or gradient.shape != shape:
+    filler = [0] * (2 - sum(map(bool, others)))
+    for parameter, gradient, *written in zip(parameters, gradients, *filter(len, others)):
+        shape, flags = parameter.shape, parameter.flags
+        order = "c_contiguous" if flags.c_contiguous else "f_contiguous"
+        if gradient.dtype != dtype or gradient.shape != shape or not (flags.forc and flags.writeable):
             return None
-        for array in (parameter, *written):
+        for array in written:
             flags = array.flags
-            if array.dtype != dtype or array.shape != shape or not flags.writeable:
+            if array.dtype != dtype or array.shape != shape or not (getattr(flags, order) and flags.writeable):
                 return None
-            if not (flags.c_contiguous if c_order else flags.f_contiguous):
-                return None
-        if not gradient.ndim or not (gradient.flags.c_contiguous if c_order else gradient.flags.f_contiguous):
-            gradient = np.array(gradient, order="C" if c_order else "F")  # NumPy's scalars, without axes, too
+        if parameter.dtype != dtype:
+            return None
+        if not (gradient.ndim and getattr(gradient.flags, order)):
+            gradient = np.array(gradient, order=order[0].upper())  # NumPy's scalars, without axes, too
             lines.alive.append(gradient)
-        places = [address(parameter), address(gradient), *map(address, written)]
-        lines.rows.append(places + [0] * (4 - len(places)) + [parameter.size, 0])
-        lines.total += parameter.size
+        count = parameter.size
+        lines.rows.append([address(parameter), address(gradient), *map(address, written), *filler, count, 0])
+        lines.total += count
     if len({row[0] for row in lines.rows}) < len(lines.rows) and lines.total:
         return None
     return lines

@@ -15,7 +15,7 @@ from tinygrad_notes.kernels.cpu.threads import threads_for
 Array = np.ndarray
 SMALL = 64**3  # multiplications below which NumPy, which then stays in this thread, is as fast
 SMALL_VECTOR = 9216  # the same, of a matrix and a vector
-PER_THREAD = 80**3  # multiplications that repay waking a thread
+PER_THREAD = 96**3  # multiplications that repay waking a thread
 COLUMNS = 32  # shares of columns are multiples of this
 PACKING = 16  # the cost of copying an element into a panel, in multiplications
 LIKE = {"f": np.float32(0), "d": np.float64(0)}  # of each dtype a number, for kernels

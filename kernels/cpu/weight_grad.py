@@ -43,7 +43,7 @@ BLOCK_ROWS, BLOCK_OUTPUTS = 384, 64  # of dW in one job: its sums stay in the se
 SPLIT_DEPTH, SPLIT_OUTPUTS = 448, 128  # the same with AMX: whole steps of pixels for common sizes, more uses of a copy
 COPYING = 12  # cycles that AMX's way takes to copy EDGE pixels of a row of windows, in three parts
 JOBS = 16  # at least, if the depth allows it
-PER_THREAD = 48**3  # multiplications that repay waking a thread
+PER_THREAD = 112**3  # multiplications that repay waking a thread
 SPLITS = MACHINE.isa == "amx"  # Numba leaves out what is not compiled for this machine
 if SPLITS:
     from tinygrad_notes.kernels.cpu.isa.amx import configure, release

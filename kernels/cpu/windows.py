@@ -23,7 +23,7 @@ from tinygrad_notes.kernels.reference.windows import window_counts
 
 Array = np.ndarray
 Size = tuple[int, ...]
-PER_THREAD = 1 << 15  # elements that repay waking a thread
+PER_THREAD = 1 << 16  # elements that repay waking a thread
 
 
 @kernel

@@ -30,6 +30,7 @@ from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 
 HERE = Path(__file__).parent
 config: Any = numba.config
+njit: Any = numba.njit  # the types that Numba tells do not name all of its options
 OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "CPU_NAME", "CPU_FEATURES")  # Numba's
 
 
@@ -77,7 +78,7 @@ if "avx512f" in MACHINE.features and config.CPU_NAME is None:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """A function for one thread, compiled at its first call, which other kernels may call too."""
-    return _compiled(function, parallel=False)
+    return _compiled(function, no_cfunc_wrapper=True)
 
 
 class ParallelKernel:
@@ -94,7 +95,8 @@ class ParallelKernel:
     """
 
     def __init__(self, function: Callable[..., Any]):
-        self.share = _compiled(function, parallel=False)
+        # Called by an entry alone. What Numba would put around it for Python and for C, it would compile as well.
+        self.share = _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
         self.plans: dict[Any, tuple[Callable[..., None], int]] = {}
         self.telling: Callable[[tuple[Any, ...]], Any] | None = None  # of the first call's NumPy scalars, their types
         self.__doc__, self.__name__ = function.__doc__, function.__name__
@@ -157,12 +159,12 @@ def instance(text: Callable[..., Any], name: str, **meant: Any) -> ParallelKerne
     return ParallelKernel(function)
 
 
-def _compiled(function: Callable[..., Any], parallel: bool) -> Any:
+def _compiled(function: Callable[..., Any], **options: bool) -> Any:
     before = config.CACHE_DIR, config.DISABLE_JIT
     # Read when the decorator runs; other people's functions keep their own. Kernels are nothing without a compiler.
     config.CACHE_DIR, config.DISABLE_JIT = str(FOLDER), 0
     try:
-        return numba.njit(function, parallel=parallel, nogil=True, cache=KEEPS, error_model="numpy")
+        return njit(function, nogil=True, cache=KEEPS, error_model="numpy", **options)
     finally:
         config.CACHE_DIR, config.DISABLE_JIT = before
 
@@ -211,4 +213,4 @@ def _run_alone(entry, block, shares):
         entries.enter(entry, block, thread)
 
 
-run, run_alone = _compiled(_run, parallel=True), _compiled(_run_alone, parallel=False)
+run, run_alone = _compiled(_run, parallel=True), _compiled(_run_alone)

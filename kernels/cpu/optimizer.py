@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from llvmlite import ir
@@ -289,18 +289,17 @@ def _lines(parameters: Sequence[Array], gradients: Sequence[Array], *others: Seq
         return None
     filler = [0] * (2 - sum(map(bool, others)))
     for parameter, gradient, *written in zip(parameters, gradients, *filter(len, others)):
-        shape, flags = parameter.shape, parameter.flags
-        order = "c_contiguous" if flags.c_contiguous else "f_contiguous"
-        if gradient.dtype != dtype or gradient.shape != shape or not (flags.forc and flags.writeable):
+        shape = parameter.shape
+        order: Literal["C", "F"] = "C" if parameter.flags.c_contiguous else "F"
+        gapless = "c_contiguous" if order == "C" else "f_contiguous"
+        if gradient.dtype != dtype or gradient.shape != shape:
             return None
-        for array in written:
+        for array in (parameter, *written):
             flags = array.flags
-            if array.dtype != dtype or array.shape != shape or not (getattr(flags, order) and flags.writeable):
+            if array.dtype != dtype or array.shape != shape or not (getattr(flags, gapless) and flags.writeable):
                 return None
-        if parameter.dtype != dtype:
-            return None
-        if not (gradient.ndim and getattr(gradient.flags, order)):
-            gradient = np.array(gradient, order=order[0].upper())  # NumPy's scalars, without axes, too
+        if not (gradient.ndim and getattr(gradient.flags, gapless)):
+            gradient = np.array(gradient, order=order)  # NumPy's scalars, without axes, too
             lines.alive.append(gradient)
         count = parameter.size
         lines.rows.append([address(parameter), address(gradient), *map(address, written), *filler, count, 0])

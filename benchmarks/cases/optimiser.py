@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,11 @@ def adam(torch: Any, library: str) -> Any:
 
 
 def clip(torch: Any, library: str) -> Any:
-    """To a norm far below the gradients', which are then written at every call."""
+    """To a norm that falls from call to call, so that each of them has to write all gradients."""
     parameters = _parameters(torch, library)
-    if library == "tn":
-        return (lambda: optim.clip_grad_norm_(parameters, 0.5)), lambda: [p.grad.numpy() for p in parameters]
-    clip_ = torch.nn.utils.clip_grad_norm_
-    return (lambda: clip_(parameters, 0.5)), lambda: [p.grad.numpy() for p in parameters]
+    clip_ = optim.clip_grad_norm_ if library == "tn" else torch.nn.utils.clip_grad_norm_
+    norms = (0.5 * 0.999**n for n in count())
+    return (lambda: clip_(parameters, next(norms))), lambda: [p.grad.numpy() for p in parameters]
 
 
 def cases() -> list[StepCase]:

@@ -70,6 +70,26 @@ def of_training(found: Record) -> str:
     return "\n\n".join(parts)
 
 
+ERRORS = [("float64", 0), ("float64", 1), ("float32", 0), ("float32", 1), ("float32", 2)]
+
+
+def of_notes(found: Record) -> str:
+    parts = ["### `notes`", where(found["machine"])]
+    for run in found["runs"]:
+        rows = [
+            (
+                r["case"], *(f"{r['errors'][dtype][i]:.1e}" for dtype, i in ERRORS),
+                r["shape"], f"{r['ours'] / 1e3:.2f}", f"{r['theirs'] / 1e3:.2f}", f"{r['ratio']:.2f}",
+                f"{r['lowest']:.2f}–{r['highest']:.2f}",
+            )
+            for r in run["records"]
+        ]  # fmt: skip
+        head = (f"network, `{run['backend']}`", "float64: output", "gradients", "float32: output", "gradients",
+                "torch's own", "step of", "ours ms", "torch ms", "ours / torch", "quartiles")  # fmt: skip
+        parts.append(markdown(head, rows))
+    return "\n\n".join(parts)
+
+
 def of_cold(found: Record) -> str:
     rows = [
         (name, len(found["starts"][name]), *(f"{one[part]:.2f}" for part in ("import", "step", "total")),
@@ -97,8 +117,8 @@ def of_memory(found: Record) -> str:
 
 
 WRITERS = {
-    "ops.json": of_ops, "training.json": of_training, "cold.json": of_cold, "tape.json": of_tape,
-    "memory.json": of_memory,
+    "ops.json": of_ops, "training.json": of_training, "notes.json": of_notes, "cold.json": of_cold,
+    "tape.json": of_tape, "memory.json": of_memory,
 }  # fmt: skip
 
 

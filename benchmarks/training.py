@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import tinygrad_notes as tn
 from benchmarks import backends, networks, report
 from benchmarks.cases.case import Pass, StepCase
-from benchmarks.measure import Settings, measure
+from benchmarks.measure import Measured, Settings, measure
 from benchmarks.timing import machine, require_torch
 from tinygrad_notes import nn, optim
 
@@ -25,12 +25,28 @@ TARGET = 0.8
 Network = Callable[[Any, str], Any]  # of torch and the library's name
 
 
+def steps(optimiser: Any, loss: Callable[[], Any]) -> tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]:
+    """A whole training step of either library, which returns its loss, and what is compared: that of the first one."""
+    losses: list[Any] = []
+
+    def step() -> Any:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        optimiser.step()
+        losses.append(value.detach())
+        return losses[-1]
+
+    # of the first step: later, where rounding takes another side of a ReLU, float32 itself goes other ways
+    return step, lambda: [np.asarray(losses[0].numpy())[None]]
+
+
 def training_case(
     name: str, network: Network, x: tuple[int, ...], classes: int, optimiser: str, lr: float, words: int | None = None
 ) -> StepCase:
     """``words``: x are integers below it, and every one of them has a target."""
 
-    def build(torch: Any, library: str) -> tuple[Callable[[], None], Callable[[], list[np.ndarray]]]:
+    def build(torch: Any, library: str) -> tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]:
         rng = np.random.default_rng(3)
         data = rng.standard_normal(x, np.float32) if words is None else rng.integers(0, words, x)
         labels = rng.integers(0, classes, x[0] if words is None else int(np.prod(x)))
@@ -47,17 +63,7 @@ def training_case(
             if library == "torch64":
                 net, inputs = net.double(), inputs.double() if words is None else inputs
             chosen = getattr(torch.optim, optimiser)(net.parameters(), lr, fused=True)
-        losses: list[Any] = []
-
-        def step() -> None:
-            chosen.zero_grad()
-            loss = loss_of(net(inputs), target)
-            loss.backward()
-            chosen.step()
-            losses.append(loss.detach())
-
-        # of the first step: later, where rounding takes another side of a ReLU, float32 itself goes other ways
-        return step, lambda: [np.asarray(losses[0].numpy())[None]]
+        return steps(chosen, lambda: loss_of(net(inputs), target))
 
     return StepCase(name, "training", build, (Pass("step", targets={"N": TARGET}),))
 
@@ -84,21 +90,33 @@ def cases() -> list[StepCase]:
     ]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="tinygrad-notes bench training", description=__doc__)
+def beside_torch(
+    name: str,
+    explained: str | None,
+    cases: Sequence[StepCase],
+    table: Callable[[report.Record], str] = report.table,
+    measuring: Callable[[Any, Pass, Any, Settings], list[Measured]] = measure,
+) -> int:
+    """What ``bench NAME`` does: ``cases`` in a process for each backend, their tables, what is wrong, and the JSON.
+
+    ``measuring`` is called with a case, its pass, torch and the settings.
+    """
+    parser = argparse.ArgumentParser(prog=f"tinygrad-notes bench {name}", description=explained)
     backends.add_options(parser)
     options = parser.parse_args()
     if options.alone:
-        alone(options)
+        settings = Settings(3 if options.quick else options.rounds, 5.0 if options.quick else 60.0)
+        with backends.within(options.kernels) as torch:
+            backends.measure_all(cases, options.only, lambda case, one: measuring(case, one, torch, settings))
         return 0
     require_torch()
     passed_on = ["--only", options.only, "--rounds", str(options.rounds), *(["--quick"] if options.quick else [])]
     runs = [
-        report.judged(backends.run("benchmarks.training", backend, passed_on)) for backend in backends.chosen(options)
+        report.judged(backends.run(f"benchmarks.{name}", backend, passed_on)) for backend in backends.chosen(options)
     ]
     screen = sys.stderr if options.json == "-" else sys.stdout
     for run in runs:
-        print(report.table(run), end="\n\n", file=screen)
+        print(table(run), end="\n\n", file=screen)
     faults = [f"{run['backend']}: {fault}" for run in runs for fault in report.faults(run)]
     print("\n".join(faults) or "nothing is wrong, and every target that binds is met", file=screen)
     if options.json:
@@ -107,12 +125,5 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def alone(options: argparse.Namespace) -> None:
-    """One backend, in its own process."""
-    settings = Settings(3 if options.quick else options.rounds, 5.0 if options.quick else 60.0)
-    with backends.within(options.kernels) as torch:
-        backends.measure_all(cases(), options.only, lambda case, one: measure(case, one, torch, settings))
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(beside_torch("training", __doc__, cases()))

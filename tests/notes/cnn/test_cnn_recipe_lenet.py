@@ -63,20 +63,6 @@ def test_the_canonical_network_is_written_out_in_numpy():
     assert np.abs(model(x).data - y).max() < 1e-12
 
 
-@pytest.mark.parity
-def test_pytorch_gives_the_same_outputs_with_the_same_weights():
-    torch = pytest.importorskip("torch")
-    model = lenet.LeNet()
-    layers = [getattr(torch.nn, type(layer).__name__) for layer in model]
-    theirs = torch.nn.Sequential(
-        layers[0](1, 6, 5, padding=2), layers[1](), layers[2](2), layers[3](6, 16, 5), layers[4](), layers[5](2),
-        layers[6](), layers[7](400, 120), layers[8](), layers[9](120, 84), layers[10](), layers[11](84, 10),
-    )  # fmt: skip
-    model.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
-    x = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)
-    assert np.abs(model(x).data - theirs(torch.tensor(x)).detach().numpy()).max() < 1e-5
-
-
 def test_float32_gradients_are_those_of_float64():
     tn.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)

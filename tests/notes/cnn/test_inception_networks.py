@@ -1,12 +1,11 @@
-"""Inception networks against PyTorch, and what their facts do not say."""
+"""Inception networks: what their facts do not say."""
 
 import numpy as np
 import pytest
 
 import tinygrad_notes as tn
-from tinygrad_notes import nn, notes
+from tinygrad_notes import notes
 from tinygrad_notes.notes.cnn import googlenet
-from tinygrad_notes.notes.cnn.inception_block import conv_relu
 from tinygrad_notes.notes.cnn.inception_v2_bn import WINDOW, StepAccuracy
 from tinygrad_notes.notes.cnn.inception_v3 import InceptionV3, small_inception_v3
 from tinygrad_notes.notes.cnn.inception_v4_resnet import (
@@ -70,56 +69,6 @@ def test_steps_to_a_goal_are_counted_in_batches():
     assert accuracy.steps_to(0.5) == WINDOW + WINDOW // 2
     assert accuracy.steps_to(1.0) == 2 * WINDOW
     assert accuracy.steps_to(1.5) == 2 * WINDOW + 1
-
-
-def torch_googlenet(torch, ours):
-    """GoogLeNet with PyTorch's modules in its own forward pass; parameters in the order of ours."""
-
-    class Inception(torch.nn.Module):
-        def __init__(self, block):
-            super().__init__()
-            self.paths = torch.nn.ModuleList(layer(path) for path in block.paths.values())
-
-        def forward(self, x):
-            return torch.cat([path(x) for path in self.paths], dim=1)
-
-    def layer(module):
-        if isinstance(module, googlenet.Inception):
-            return Inception(module)
-        if isinstance(module, nn.Sequential):
-            return torch.nn.Sequential(*map(layer, module))
-        if isinstance(module, nn.Conv2d):
-            sizes = module.kernel_size, module.stride, module.padding
-            return torch.nn.Conv2d(module.in_channels, module.out_channels, *sizes, bias=module.bias is not None)
-        if isinstance(module, nn.BatchNorm2d):
-            return torch.nn.BatchNorm2d(module.num_features, eps=1e-3)
-        if isinstance(module, nn.MaxPool2d):
-            return torch.nn.MaxPool2d(module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode)
-        if isinstance(module, nn.AdaptiveAvgPool2d):
-            return torch.nn.AdaptiveAvgPool2d(1)
-        return getattr(torch.nn, type(module).__name__)()
-
-    stages = [layer(stage) for stage in ours.stages]
-    return torch.nn.Sequential(*stages, torch.nn.Linear(*ours.fc.weight.shape[::-1]))
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("torchvision", [False, True])
-@pytest.mark.parametrize("convolution", [conv_relu, googlenet.conv_bn_relu])
-def test_pytorch_gives_the_same_outputs_and_gradients(convolution, torchvision):
-    torch = pytest.importorskip("torch")
-    tn.manual_seed(0)
-    ours = googlenet.GoogLeNet(1, 10, 16, convolution, torchvision=torchvision).to(tn.float64)
-    theirs = torch_googlenet(torch, ours).double()
-    values = zip(theirs.state_dict(), ours.state_dict().values(), strict=True)
-    theirs.load_state_dict({name: torch.tensor(value.numpy()) for name, value in values})
-    x, labels = np.random.default_rng(0).standard_normal((3, 1, 64, 64)), np.arange(3)
-    outputs = ours(tn.tensor(x)), theirs(torch.tensor(x))
-    assert np.abs(outputs[0].data - outputs[1].detach().numpy()).max() < 1e-10
-    tn.cross_entropy(outputs[0], labels).backward()
-    torch.nn.functional.cross_entropy(outputs[1], torch.tensor(labels)).backward()
-    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert np.abs(a.grad.data - b.grad.numpy()).max() < 1e-9, name
 
 
 def test_a_short_demo_of_one_block_leaves_a_picture_of_its_paths(tmp_path):

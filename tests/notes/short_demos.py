@@ -17,6 +17,7 @@ def short_demo(slug: str, folder: Path, epochs: int = 1) -> Outcome:
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     note = notes.get(slug)
+    assert note.demo is not None
     outcome = note.demo(Run(folder=folder, epochs=epochs, progress=Progress(style="none")))
     assert outcome.metrics
     assert all(math.isfinite(value) for value in outcome.metrics.values()), outcome.metrics

@@ -21,7 +21,9 @@ def little(monkeypatch):
     pytest.importorskip("matplotlib")
     text = language.corpus()
     monkeypatch.setattr(language, "topics", lambda **_: Corpus(text.train[:60], text.test[:16], "a part"))
-    monkeypatch.setattr(rnn_many_to_many, "hangul_data", lambda seed, train: hangul_data(seed, train=64, held_out=20))
+    monkeypatch.setattr(
+        rnn_many_to_many, "hangul_data", lambda seed, length, train: hangul_data(seed, length, train=64, held_out=20)
+    )
     monkeypatch.setattr(rnn_tagging, "tag_data", partial(rnn_tagging.tag_data, train=64, held_out=20))
     monkeypatch.setattr(rnn_one_to_many, "LENGTH", 20)
     scripts = rnn_many_to_one.SCRIPTS

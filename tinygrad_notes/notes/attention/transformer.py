@@ -24,7 +24,7 @@ parameters for base and 213 for big; counted they are 63.08 and 214.2, with the 
 PyTorch's nn.Transformer has one more norm behind each stack than the paper, no embeddings and no output layer.
 
 How it is trained here. Three Hangul syllables, decomposed into jamo, are spelt in Latin letters: real pairs of the
-Unicode standard. 5000 sentences for training are made of 1800 syllables; validation has 200 others; the test part has
+Unicode standard. 3000 sentences for training are made of 1800 syllables; validation has 200 others; the test part has
 sentences of the 9172 syllables never seen, and counts a translation only if every letter is right. The network is the
 same class with d = 64, 2 + 2 blocks, 4 heads. Adam's learning rate rises for a tenth of all steps and then falls as a
 cosine: with the norm behind the sum, as in the paper, training from the start at the full rate is not safe (Xiong et
@@ -57,9 +57,9 @@ from tinygrad_notes.notes.translation import (
 )
 from tinygrad_notes.training.pictures import save_curves, save_maps
 
-SENTENCES = 5000
+SENTENCES = 3000
 RECIPE = Recipe(
-    epochs=3, batch=25, learning_rate=3e-3, weight_decay=0.0, warm_up=0.1, clip_norm=1.0,
+    epochs=3, batch=16, learning_rate=3e-3, weight_decay=0.0, warm_up=0.1, clip_norm=1.0,
     optimizer=partial(optim.Adam, betas=(0.9, 0.98)),
 )  # fmt: skip
 

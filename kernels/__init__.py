@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 FUNCTIONS: tuple[str, ...] = tuple(reference.__all__)
 
 DEVICES: dict[type, str] = {}  # array type: the device its arrays live on
-BACKENDS: dict[str, dict[type, ModuleType]] = {"default": {}, "reference": {}, "cpu": {}}  # choice: array type: backend
+BACKENDS: dict[str, dict[type, ModuleType]] = {  # choice: array type: backend
+    "default": {},
+    "reference": {},
+    "cpu": {},
+    "cuda": {},
+}
 _COMPILED = "tinygrad_notes.kernels.cpu"  # for NumPy's arrays; it brings Numba, so the first op that needs it loads it
+_CUDA = "tinygrad_notes.kernels.cuda"  # for CuPy's arrays; those of NumPy it refuses, but for the stand-in of the tests
 
 PRECISIONS = ("highest", "high")
 
@@ -59,6 +65,9 @@ def backend_of(array: Any) -> ModuleType:
         return reference
     table = _table.get()
     if type(array) is np.ndarray and np.ndarray not in table:
+        if table is BACKENDS["cuda"]:
+            table[np.ndarray] = lazy.load(_CUDA)
+            return table[np.ndarray]
         BACKENDS["default"][np.ndarray] = BACKENDS["cpu"][np.ndarray] = lazy.load(_COMPILED)
     try:
         return table[type(array)]
@@ -71,7 +80,11 @@ def backend_of(array: Any) -> ModuleType:
 
 @contextmanager
 def use_kernels(choice: str) -> Iterator[None]:
-    """Run hot ops on the chosen backend, in this thread or task: ``"default"``, ``"reference"`` or ``"cpu"``.
+    """Run hot ops on the chosen backend, in this thread or task: ``"default"``, ``"reference"``, ``"cpu"`` or
+    ``"cuda"``.
+
+    By default NumPy's arrays run on ``cpu`` and CuPy's on ``cuda``. ``"reference"`` is plain array code for both; the
+    other two are for their own arrays.
 
     Use it as a context manager, ``with use_kernels("reference"): ...``, or as a decorator.
 
@@ -79,11 +92,11 @@ def use_kernels(choice: str) -> Iterator[None]:
     ...     y = tn.softmax([0.0, 0.0])
     >>> y
     Tensor([0.5, 0.5])
-    >>> with tn.use_kernels("abacus"):
+    >>> with tn.use_kernels("abacus"):  # doctest: +ELLIPSIS
     ...     pass
     Traceback (most recent call last):
         ...
-    tinygrad_notes.errors.DeviceError: use_kernels: there is no backend 'abacus', only 'default', 'reference', 'cpu'
+    tinygrad_notes.errors.DeviceError: use_kernels: there is no backend 'abacus', only 'default', ...
     """
     if choice not in BACKENDS:
         raise DeviceError(f"use_kernels: there is no backend {choice!r}, only {', '.join(map(repr, BACKENDS))}")

@@ -21,13 +21,16 @@ hypothesis.settings.register_profile("intense", deadline=None, max_examples=500)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+COMPILERS = {"g++", "nvrtc"}  # no packages of Python: the tests that use them say that they are missing
+
+
 def required() -> list[str]:
-    """The packages that ``TINYGRAD_NOTES_REQUIRE`` names: a missing one is a failure, never a silent skip."""
+    """The packages and compilers that ``TINYGRAD_NOTES_REQUIRE`` names: a missing one is a failure, no silent skip."""
     return [name for name in os.environ.get("TINYGRAD_NOTES_REQUIRE", "").split(",") if name]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    missing = [name for name in required() if importlib.util.find_spec(name) is None]
+    missing = [name for name in required() if name not in COMPILERS and importlib.util.find_spec(name) is None]
     if missing:
         raise pytest.UsageError(f"required for these checks, but not installed: {', '.join(missing)}")
 

@@ -369,7 +369,7 @@ def cuda_array_module() -> Any:
     if not cupy.cuda.is_available():
         raise DeviceError("device 'cuda': CuPy finds no GPU or no driver on this machine")
     if cupy.ndarray not in DEVICES:
-        register_array_type(cupy.ndarray, "cuda")
+        register_array_type(cupy.ndarray, "cuda", load("tinygrad_notes.kernels.cuda"))
     return cupy
 
 

@@ -1,0 +1,30 @@
+"""Kernels for CuPy's arrays, in CUDA C++: each .cu stands beside the module that launches it; ``README.md`` explains.
+
+What has no kernel here is composed of CuPy's operations, by the reference; so are dtypes that a kernel is not made for.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cuda.softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
+
+__all__ = list(reference.__all__)
+
+
+def __getattr__(name: str) -> Any:
+    """A function of the contract that no family here brings."""
+    if name in __all__:
+        return getattr(reference, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def kinds() -> dict[str, str]:
+    """Of every function, what computes it: ``"kernel"``, ``"cuBLAS"``, ``"CuPy"`` or ``"composed"`` (the reference)."""
+    own = {name: globals().get(name) for name in __all__}
+    return {
+        name: "composed" if function is None else sys.modules[function.__module__].KINDS[name]
+        for name, function in own.items()
+    }

@@ -1,0 +1,150 @@
+"""Who runs a kernel: CuPy on a GPU or, for the arrays of NumPy, the stand-in that the tests install.
+
+A family says once what it has, ``KERNELS = Kernels("softmax.cu", ["softmax_warp<float, false, 8>", ...])``, and
+launches by name, ``KERNELS.launch(name, grid, block, arguments, shared)``. The arguments are what the kernel's C++
+signature says: arrays in C order for its pointers, NumPy's scalars of the very C type for its numbers, what
+:func:`numbers` and :func:`pointers` make for its tables. Nothing here imports CuPy before an array of it arrives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_notes import lazy
+from tinygrad_notes.errors import DeviceError
+
+Runner = Callable[["Kernels", str, tuple[int, ...], tuple[int, ...], tuple[Any, ...], int], None]
+
+FOLDER = Path(__file__).resolve().parent
+TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}  # dtypes of kernels, as C++ names them
+WITHOUT_ASKING = 48 * 1024  # bytes of dynamic shared memory that a kernel may use without an attribute
+
+FILES: dict[str, Kernels] = {}  # every file of kernels that was imported
+RUNNERS: dict[type, Runner] = {}  # array type: who runs kernels on its arrays
+
+
+class Kernels:
+    """The kernels of one .cu file (of this folder); each name is compiled when it is first launched.
+
+    ``names`` are all of its kernels with their template arguments: what the compile check and the tests compile.
+    """
+
+    def __init__(self, file: str, names: Iterable[str], folder: Path = FOLDER):
+        self.file, self.names, self.path = file, tuple(names), folder / file
+        self.compiled: dict[Any, Any] = {}  # what a runner keeps of them
+        FILES[file] = self
+
+    def launch(
+        self,
+        name: str,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        arguments: tuple[Any, ...],
+        shared: int = 0,
+        like: Any = None,
+    ) -> None:
+        """Run the kernel on ``grid`` blocks (none of its sizes 0) with ``shared`` bytes of dynamic shared memory.
+
+        The type of ``like``, or else of the first argument, says who runs it.
+        """
+        array = arguments[0] if like is None else like
+        run = RUNNERS.get(type(array)) or _runner_of(array)
+        run(self, name, grid, block, arguments, shared)
+
+
+class PointerTable(list):
+    """Arrays of NumPy whose addresses a kernel takes by value; ``capacity`` is the N of its ``Pointers<T, N>``."""
+
+    def __init__(self, arrays: Sequence[Any], capacity: int):
+        super().__init__(arrays)
+        self.capacity = capacity
+
+
+def numbers(values: Sequence[Any], capacity: int, dtype: Any = np.int64) -> Any:
+    """A table that is passed by value, ``Numbers<T, capacity>`` in C++: shapes, strides. What is not given is 0."""
+    table = np.zeros((), [("at", dtype, (capacity,))])
+    table["at"][: len(values)] = values
+    return table
+
+
+def pointers(arrays: Sequence[Any], capacity: int) -> Any:
+    """The addresses of ``arrays``, in C order and of one type, by value: ``Pointers<T, capacity>`` in C++."""
+    if type(arrays[0]) is np.ndarray:
+        return PointerTable(arrays, capacity)
+    return numbers([array.data.ptr for array in arrays], capacity, np.uint64)
+
+
+def aligned(size: int, *arrays: Any) -> bool:
+    """Whether all arrays begin at multiples of ``size`` bytes, as loads of whole packs need; a view may not."""
+    return all((a.ctypes.data if type(a) is np.ndarray else a.data.ptr) % size == 0 for a in arrays)
+
+
+def blocks(count: int, per_block: int) -> tuple[int]:
+    """The grid in which ``count`` pieces of work are done, ``per_block`` by each block."""
+    return (-(-count // per_block),)
+
+
+def headers() -> str:
+    """A hash of all headers. CuPy's cache of compiled kernels does not see what a .cu includes: its options must."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.cuh")))).hexdigest()[:16]
+
+
+def source(path: Path) -> str:
+    """The text of a .cu file, which names itself in the compiler's messages."""
+    return f'#line 1 "{path.name}"\n{path.read_text()}'
+
+
+def _runner_of(array: Any) -> Runner:
+    """The runner for a type of array that is not in the table yet."""
+    if type(array).__module__.split(".")[0] == "cupy":
+        RUNNERS[type(array)] = run = _cupy_runner(lazy.load("cupy"))
+        return run
+    raise DeviceError(
+        f"the CUDA kernels run on CuPy's arrays, not on {type(array).__module__}.{type(array).__qualname__}; "
+        "t.to('cuda') moves a Tensor there, where there is a GPU"
+    )
+
+
+def _cupy_runner(cupy: Any) -> Runner:
+    current_device = cupy.cuda.runtime.getDevice
+    options = (f"-I{FOLDER}", f"-DHEADERS_{headers()}")
+
+    def compiled(kernels: Kernels, name: str) -> list[Any]:
+        """The kernel, its function on this device, and the shared memory that it may use there."""
+        if name not in kernels.names:
+            raise DeviceError(f"{kernels.file} lists no kernel {name!r}, only {', '.join(kernels.names)}")
+        module = cupy.RawModule(code=source(kernels.path), options=options, name_expressions=(name,))
+        try:
+            kernel = module.get_function(name)
+            return [kernel.kernel, WITHOUT_ASKING, kernel]
+        except cupy.cuda.compiler.CompileException as error:
+            raise DeviceError(compile_error(kernels.file, name, str(error))) from error
+
+    def run(
+        kernels: Kernels,
+        name: str,
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        arguments: tuple[Any, ...],
+        shared: int,
+    ) -> None:
+        key = name, current_device()
+        entry = kernels.compiled.get(key)
+        if entry is None:
+            entry = kernels.compiled[key] = compiled(kernels, name)
+        if shared > entry[1]:
+            entry[2].max_dynamic_shared_size_bytes = entry[1] = shared
+        entry[0](grid, block, arguments, shared)
+
+    return run
+
+
+def compile_error(file: str, name: str, log: str) -> str:
+    """One sentence: the kernel and the compiler's first error, which names file and line."""
+    first = next((line.strip() for line in log.splitlines() if "error" in line), log.strip())
+    return f"kernel {name} of {file} does not compile: {first}"

@@ -1,0 +1,79 @@
+"""Every kernel compiles for every architecture, spills nothing that is not listed, and stands in registers.md."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.conftest import required
+from tests.cuda_on_cpu import stand_in
+from tests.cuda_on_cpu.test_stand_in import FILE, NAMES
+from tinygrad_notes import kernels
+from tinygrad_notes.errors import DeviceError
+from tinygrad_notes.kernels import cuda, reference
+from tinygrad_notes.kernels.cuda import build, launch
+
+
+@pytest.fixture(scope="module")
+def table():
+    if build.library() is None:
+        reason = "NVRTC is not installed; pip install 'tinygrad-notes[nvrtc]' brings it"
+        assert "nvrtc" not in required(), reason
+        pytest.skip(reason)
+    return build.compile_all()
+
+
+def test_every_kernel_compiles_and_what_spills_is_listed(table):
+    assert not build.spilling(table)
+    for listed in build.SPILLS:
+        assert any(f"{file} {name}".startswith(listed) for file, name in table), f"{listed}: no such kernel"
+
+
+def test_the_table_of_registers_is_what_the_compiler_says(table):
+    written = build.TABLE.read_text()
+    if f"Compiled by NVRTC {build.version()}.\n" in written:
+        assert written == build.text(table), "run python -m tinygrad_notes.kernels.cuda.build"
+
+
+def test_the_table_of_registers_names_every_kernel():
+    listed = {(file, name) for file, of in launch.FILES.items() for name in of.names}
+    assert build.kernels_of_the_table() == listed, "run python -m tinygrad_notes.kernels.cuda.build"
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_every_primitive_compiles(table, architecture):
+    primitives = launch.Kernels(FILE, NAMES, stand_in.HERE)
+    try:
+        assert set(build.compile_file(primitives, architecture)) == set(NAMES)
+        primitives.names = ("no_such_kernel<float>",)
+        with pytest.raises(
+            DeviceError, match=rf"kernel for {architecture} of {FILE} does not compile: .*no_such_kernel"
+        ):
+            build.compile_file(primitives, architecture)
+    finally:
+        del launch.FILES[FILE]
+
+
+def test_every_file_of_kernels_is_launched_by_a_family():
+    assert {path.name for path in launch.FOLDER.glob("*.cu")} == set(launch.FILES)
+
+
+def test_every_function_says_what_computes_it():
+    kinds = cuda.kinds()
+    assert list(kinds) == list(reference.__all__)
+    assert set(kinds.values()) <= {"kernel", "cuBLAS", "CuPy", "composed"}
+    for name, kind in kinds.items():
+        if getattr(cuda, name) is getattr(reference, name):
+            assert kind == "composed"
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|$", (launch.FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert dict(rows) == kinds
+
+
+def test_the_backend_can_be_chosen():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with kernels.use_kernels("cuda"):
+        y = kernels.softmax(x, -1)
+    assert stand_in.launches == ["softmax_warp<float, false, 8>"]
+    np.testing.assert_allclose(y, reference.softmax(x, -1), rtol=1e-6)

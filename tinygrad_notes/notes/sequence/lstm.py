@@ -161,9 +161,7 @@ def recall(run: Run) -> tuple[dict[str, float], dict[str, tuple[list[float], lis
 def demo(run: Run) -> Outcome:
     """128 units on the characters of the manual; then what is carried over a lag."""
     tn.manual_seed(run.seed)
-    return language_demo(run, small, "LSTM")
-
-    outcome = language_demo(run, lambda size: RecurrentLanguageModel(size, 128, nn.LSTM, 64), "LSTM")
+    outcome = language_demo(run, small, "LSTM")
     metrics, curves = recall(run)
     picture = save_curves(
         run.folder / "recall.png", "A symbol to be said after a lag", curves, "epoch of 30 steps", "right, validation"

@@ -9,6 +9,14 @@ import sys
 from typing import Any
 
 from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cuda.recurrent import (
+    gru_scan,
+    gru_scan_grad,
+    lstm_scan,
+    lstm_scan_grad,
+    rnn_scan,
+    rnn_scan_grad,
+)
 from tinygrad_notes.kernels.cuda.softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
 
 __all__ = list(reference.__all__)

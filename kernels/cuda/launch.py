@@ -79,6 +79,11 @@ def pointers(arrays: Sequence[Any], capacity: int) -> Any:
     return numbers([array.data.ptr for array in arrays], capacity, np.uint64)
 
 
+def contiguous(x: Any) -> Any:
+    """``x`` in C order, copied if it is not: NumPy's own function goes to CuPy only by ``like``."""
+    return np.ascontiguousarray(x, like=x)
+
+
 def aligned(size: int, *arrays: Any) -> bool:
     """Whether all arrays begin at multiples of ``size`` bytes, as loads of whole packs need; a view may not."""
     return all((a.ctypes.data if type(a) is np.ndarray else a.data.ptr) % size == 0 for a in arrays)

@@ -289,6 +289,41 @@ DEVICE void mma_3xtf32(float (&d)[4], const unsigned (&a_big)[4], const unsigned
     mma_tf32(d, a_big, b_big);
 }
 
+// ---------------------------------------------------------------------- clusters of blocks, from sm_90 on
+
+// `__global__ void CLUSTER_OF(8) kernel(...)`: blocks 8 c to 8 c + 7 of the grid are a cluster, which runs together.
+// The stand-in runs the blocks of a cluster one after another: each sees only what it wrote itself.
+#if !defined(STAND_IN) && __CUDA_ARCH__ >= 900
+#define CLUSTER_OF(size) __cluster_dims__(size, 1, 1)
+#else
+#define CLUSTER_OF(size)
+#endif
+
+template <int SIZE> DEVICE int cluster_rank() { return blockIdx.x % SIZE; }
+
+// Writes into the shared memory of the cluster's block `rank`, where `target` is an address in this block's own.
+template <int SIZE> DEVICE void cluster_store(SharedAddress target, int rank, float value) {
+#ifdef STAND_IN
+    if (rank == cluster_rank<SIZE>()) *reinterpret_cast<float*>(target) = value;
+#elif __CUDA_ARCH__ >= 900
+    unsigned there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(target), "r"(rank));
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(value) : "memory");
+#else
+    asm volatile("trap;");
+#endif
+}
+// All threads of a cluster wait for each other, and see what was written before.
+DEVICE void cluster_barrier() {
+#ifdef STAND_IN
+    __syncthreads();
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+#else
+    asm volatile("trap;");
+#endif
+}
+
 // ---------------------------------------------------------------------- reductions
 
 struct Sum {

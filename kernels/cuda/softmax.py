@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, aligned, blocks
+from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, aligned, blocks, contiguous
 
 Array = np.ndarray
 KINDS = dict.fromkeys(("softmax", "softmax_grad", "log_softmax", "log_softmax_grad"), "kernel")
@@ -65,8 +65,8 @@ def _run(step: str, operands: tuple[Array, ...], axis: int, logarithm: str) -> A
     rows = x.size // n
     if 1 < inner < FEW_COLUMNS:
         moved = tuple(np.moveaxis(operand, axis, -1) for operand in operands)
-        return np.ascontiguousarray(np.moveaxis(_run(step, moved, -1, logarithm), -1, axis))
-    operands = tuple(np.ascontiguousarray(operand) for operand in operands)
+        return contiguous(np.moveaxis(_run(step, moved, -1, logarithm), -1, axis))
+    operands = tuple(contiguous(operand) for operand in operands)
     y = np.empty(x.shape, x.dtype, like=x)
     name = TYPES[x.dtype]
     if inner > 1:

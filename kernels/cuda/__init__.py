@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cuda.products import linear, matmul
 from tinygrad_notes.kernels.cuda.recurrent import (
     gru_scan,
     gru_scan_grad,
@@ -18,6 +19,7 @@ from tinygrad_notes.kernels.cuda.recurrent import (
     rnn_scan_grad,
 )
 from tinygrad_notes.kernels.cuda.softmax import log_softmax, log_softmax_grad, softmax, softmax_grad
+from tinygrad_notes.kernels.cuda.windows import col2im, conv_im2col, im2col
 
 __all__ = list(reference.__all__)
 

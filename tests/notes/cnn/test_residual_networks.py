@@ -12,7 +12,7 @@ from tinygrad_notes.notes.cnn.resnet_basic import (
     zero_last_gamma,
 )
 from tinygrad_notes.notes.cnn.shortcut_options import smallest_gain
-from tinygrad_notes.notes.note import without_memory
+from tinygrad_notes.notes.note import multiply_adds, without_memory
 
 
 def test_published_weights_fit_by_their_names():
@@ -49,6 +49,11 @@ def test_option_a_reads_every_second_pixel():
     x = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
     y = OPTIONS["A"](2, 3, 2)(tn.tensor(x)).data
     assert y[0].tolist() == [[[0, 2], [8, 10]], [[16, 18], [24, 26]], [[0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize(("layers", "billions"), [(50, 4.089), (152, 11.514)])
+def test_an_image_costs_the_multiply_adds_that_torchvision_states(layers, billions):
+    assert multiply_adds(without_memory(resnet, layers), (1, 3, 224, 224)) == billions
 
 
 def test_matrices_shrink_some_gradient_and_the_more_the_deeper():

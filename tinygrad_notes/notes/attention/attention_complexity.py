@@ -80,13 +80,14 @@ class Attention(nn.Module):
         return output(tn.scaled_dot_product_attention(*(part(x) for part in inputs)))
 
 
-def multiply_adds(function: Callable[[], object]) -> int:
-    """Of all products while ``function()`` runs."""
+def multiply_adds(function: Callable[[], object], only: str | None = None) -> int:
+    """Of all products while ``function()`` runs, or of those of one op."""
     total = 0
 
     def count(op, operands, value) -> None:
         nonlocal total
-        work = WORK.get(op.name.rstrip("_"))
+        name = op.name.rstrip("_")
+        work = WORK.get(name) if only in (None, name) else None
         total += 0 if work is None else int(work(operands, value))
 
     with tn.watch(count), tn.no_grad():

@@ -33,10 +33,10 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.attention._shared import apart
+from tinygrad_notes.notes.attention.attention_complexity import multiply_adds
 from tinygrad_notes.notes.attention.transformer import Transformer, padding_mask
 from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.notes.translation import BOS, EOS, PAD
-from tinygrad_notes.study.summary import WORK
 from tinygrad_notes.training.pictures import save_curves
 
 
@@ -128,20 +128,6 @@ def all_steps(model: Transformer, source, lengths, target) -> tn.Tensor:
     return tn.stack([decoder.step(tn.asarray(target)[:, t]) for t in range(target.shape[1])], axis=1)
 
 
-def affine_work(function) -> int:
-    """The multiply-adds of affine layers while ``function()`` runs."""
-    total = 0
-
-    def count(op, operands, value) -> None:
-        nonlocal total
-        if op.name == "linear":
-            total += int(WORK["linear"](operands, value))
-
-    with tn.watch(count), tn.no_grad():
-        function()
-    return total
-
-
 def _model(dtype: str = "float64", tied: bool = False) -> Transformer:
     tn.manual_seed(0)
     return Transformer(9, 9, 12, 3, 2, 16, 0.0, tied).to(dtype).eval()
@@ -178,12 +164,13 @@ def _same_tokens() -> float:
 def decoder_work(prefixes: bool, most: int = 8) -> int:
     """Of the affine layers that read what is written: T rows with the cache, T (T + 1) / 2 without."""
     model, d, width, layers = _model(), 12, 16, 2
-    total = affine_work(
+    total = multiply_adds(
         lambda: (
             greedy_by_prefixes(model, SOURCE, LENGTHS, most)
             if prefixes
             else greedy_with_cache(model, SOURCE, LENGTHS, most, stop=False)
-        )
+        ),
+        only="linear",
     )
     n, s = SOURCE.shape
     encoder = layers * n * s * (4 * d * d + 2 * d * width)

@@ -17,9 +17,10 @@ The formulas, and what ties them together: they are negative logs of likelihoods
 
 The right side of the binary one never takes the exponential of a large number, nor the log of a small one.
 
-Where the note leaves something out. Note 000 speaks of the perplexity as a loss; it is the exponential of one, larger
-without being another order. The contrastive loss is stated in its first form (Hadsell, Chopra & LeCun 2006); InfoNCE is
-another note's. The adversarial one holds for the best discriminator alone (Goodfellow et al. 2014).
+Where the note leaves something out. Note 000 speaks of the perplexity as a loss; it is the exponential of one, which is
+another number but puts models in the same order. The contrastive loss is stated in its first form (Hadsell, Chopra &
+LeCun 2006); InfoNCE is another note's. The adversarial one holds for the best discriminator alone (Goodfellow et al.
+2014).
 
 What is done here. There is nothing to train. Every line of the table is computed in two ways, and the picture shows why
 one chooses one loss or another: what an error costs, and how hard it pulls.

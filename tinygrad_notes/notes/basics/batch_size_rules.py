@@ -68,6 +68,8 @@ def demo(run: Run) -> Outcome:
         right.set(ylabel="images per second")
         for axes in (left, right):
             axes.set(xscale="log", xlabel="batch size")
+            axes.set_xticks(SIZES, SIZES)
+            axes.minorticks_off()
             axes.grid(alpha=0.3)
         left.legend(frameon=False)
 

@@ -3,19 +3,21 @@
 What the note says. Dropout (丢弃) goes with the wide fully connected layers of VGG and NiN. Batch normalisation acts
 like injected noise too, so it is not necessary to combine the two (note 004).
 
-The formula. In training each number is 0 with probability p, and 1/(1 - p) times itself otherwise; in use nothing is
-changed. Then
+The formula. In training each number x becomes y, which is 0 with probability p, and x / (1 - p) otherwise; in use
+nothing is changed. Then
 
     E[y] = x,      Var[y] = x² p / (1 - p)
 
 Where the paper differs. Srivastava et al. (2014) leave the numbers as they are in training and multiply the weights by
 1 - p in use. What is here is "inverted" dropout, which every library has: the expectation is right in both modes, and a
-network in use needs to know nothing of it. An average over masks is an ensemble of networks that share weights; for one
-affine layer and a softmax, the geometric mean of all of them is the network with the weights scaled.
+network in use needs to know nothing of it. An average over masks is an ensemble of networks that share weights. For one
+affine layer and a softmax, the geometric mean of what all of them say, divided by its sum, is what one network says
+whose weights are multiplied by 1 - p: the logits are linear in the mask, and the mean of all masks is 1 - p.
 
 How it is trained here. A network with two hidden layers of 512 on 200 of the digits, which it learns by heart, with
-and without dropout of one half, and the same with batch normalisation. The bar is on dropout alone: test accuracy not
-below that of the network without. What happens with batch normalisation is reported, of either sign.
+and without dropout of one half, and the same with batch normalisation; of each the epoch with the least loss on the
+validation part is kept. The bar is on dropout alone: test accuracy not below that of the network without. What happens
+with batch normalisation is reported, of either sign.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tinygrad_notes import nn
 from tinygrad_notes.data import digits
 from tinygrad_notes.notes.basics._digit_tasks import accuracy_on_test, with_few_labels
 from tinygrad_notes.notes.classification import Recipe, train_classifier
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.training.pictures import save_curves
 
 RECIPE = Recipe(epochs=50, batch=50, learning_rate=1e-3, weight_decay=0.0)
@@ -120,11 +122,6 @@ def build() -> WideNetwork:
     return WideNetwork(25_088, 4096, 1000)
 
 
-def _vgg() -> int:
-    with tn.shape_only():
-        return parameter_count(build())
-
-
 NOTE = Note(
     slug="dropout",
     family="basics",
@@ -135,7 +132,14 @@ NOTE = Note(
     build=build,
     demo=demo,
     bars=[Bar("test_accuracy_dropout", at_least="test_accuracy_plain")],
-    facts=[Fact("parameters of VGG's classifier with dropout", 123_642_856, _vgg, "25,089 · 4096 + 4097 · 4096 + …")],
+    facts=[
+        Fact(
+            "parameters of VGG's classifier with dropout",
+            123_642_856,
+            lambda: parameter_count(without_memory(build)),
+            "25,089 · 4096 + 4097 · 4096 + 4097 · 1000",
+        )
+    ],
     identities=[
         Identity("mean x and variance x² p/(1 - p), in standard errors", _moments, 4.0),
         Identity("values are 0 or x/(1 - p), and the gradient has the same mask", _values, 1e-14),

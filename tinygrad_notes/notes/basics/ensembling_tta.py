@@ -104,8 +104,8 @@ def demo(run: Run) -> Outcome:
         axes.bar(counts, alone, color="0.8", label="each alone")
         axes.axhline(float(np.mean(alone)), color="0.5", linestyle=":", label="mean of those alone")
         axes.plot(counts, growing, marker="o", label="the first so many, averaged")
-        axes.set(xticks=counts, xlabel="member", ylabel="log-loss")
-        axes.legend(frameon=False, loc="lower right")
+        axes.set(xticks=counts, xlabel="member", ylabel="log-loss", ylim=(0, 1.2 * max(alone)))
+        axes.legend(frameon=False, ncols=3, loc="upper center")
 
     picture = save_picture(run.folder / "ensemble.png", "Log-loss on the test digits", draw)
     return Outcome(metrics, [picture], history)

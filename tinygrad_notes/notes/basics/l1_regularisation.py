@@ -15,11 +15,13 @@ gradient step on the smooth part, then the soft threshold, which is the minimise
 
 For features with XᵀX = n I the LASSO is the soft threshold of least squares, S(w_ls, λ), in one step.
 
-Where the note is silent. The subgradient of |w| at 0 is any number from -1 to 1; the engine takes 0. Descent on it
-never gets to exact zeros, but flutters around them, which the demo shows beside the proximal steps.
+Where the note is silent. Its formulas and those of the priors were pictures, which are lost; they are restored here,
+with the negative logarithm of the Laplace density (λ/2) exp(-λ|w|) for each weight. The subgradient of |w| at 0 is any
+number from -1 to 1; the engine takes 0. Descent on it never gets to exact zeros, but flutters around them, which the
+demo shows beside the proximal steps.
 
 What is done here. Diabetes as scikit-learn ships it: its Lasso(alpha=1.0) keeps 2 of the 10 weights on the training
-part (3 on all rows), and proximal gradient descent on the engine's gradients must find the same ones.
+part and 3 on all rows, and proximal gradient descent on the engine's gradients must find the same ones.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes.lazy import load
-from tinygrad_notes.notes.basics._regression import determination, diabetes_problem, small_problem
+from tinygrad_notes.notes.basics._regression import Problem, determination, diabetes_problem, small_problem
 from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
 from tinygrad_notes.training.pictures import save_curves
 
@@ -78,6 +80,7 @@ def demo(run: Run) -> Outcome:
     metrics = {
         "weights_not_0": float(np.count_nonzero(proximal)),
         "weights_not_0_by_subgradients": float(np.count_nonzero(subgradient)),
+        "weights_not_0_on_all_rows": float(np.count_nonzero(descend(*_all_rows(data), STRENGTH, True, steps))),
         "missed_by": float(np.abs(proximal - lasso.coef_).max()),
         "determination": determination(data, proximal),
         "least_squares_determination": determination(data, least_squares),
@@ -86,10 +89,16 @@ def demo(run: Run) -> Outcome:
     found = np.array([load("sklearn.linear_model").Lasso(alpha=a).fit(data.x, data.y).coef_ for a in strengths])
     curves = {name: (strengths.tolist(), found[:, i].tolist()) for i, name in enumerate(data.features)}
     picture = save_curves(
-        run.folder / "choosing.png", "LASSO on diabetes: one weight after the other becomes 0", curves, "λ", "weight",
-        logarithmic="x",
+        run.folder / "choosing.png", "LASSO on diabetes: with λ more and more weights are exactly 0", curves, "λ",
+        "weight", logarithmic="x",
     )  # fmt: skip
     return Outcome(metrics, [picture])
+
+
+def _all_rows(data: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Features and targets of training and test part together, centred anew."""
+    x, y = np.concatenate([data.x, data.x_test]), np.concatenate([data.y, data.y_test])
+    return x - x.mean(axis=0), y - y.mean()
 
 
 def _prior() -> float:
@@ -131,6 +140,8 @@ NOTE = Note(
         Bar("missed_by", at_most=1e-4),
         Bar("weights_not_0", at_most=2),
         Bar("weights_not_0", at_least=2),
+        Bar("weights_not_0_on_all_rows", at_most=3),
+        Bar("weights_not_0_on_all_rows", at_least=3),
     ],
     identities=[
         Identity("the penalty is the negative log of a Laplace prior, up to a constant", _prior, 1e-12),

@@ -11,9 +11,11 @@ The formula. With centred features X (n, d) and targets y, ridge regression (Hoe
 so w = (XᵀX + λI)⁻¹ Xᵀy. In gradient descent the second term takes lr·λ of every weight in each step, hence weight decay
 (权重衰减). The intercept is not penalised: it is the mean of y.
 
-Where the note is silent. Decay by the gradient and decay beside the step are one for SGD: θ - lr (g + λθ) = (1 - lr λ)
-θ - lr g. For Adam they are not: what is added to the gradient is divided by √v̂ like all of it, and so hardly decays
-weights of large gradients. AdamW (Loshchilov & Hutter 2019) takes λθ beside the step.
+Where the note is silent. Its formulas and that of the prior were pictures, which are lost; they are restored here, with
+½ before both squares, so that λ is the inverse of the prior's variance. Decay by the gradient and decay beside the step
+are one for SGD: θ - lr (g + λθ) = (1 - lr λ) θ - lr g. For Adam they are not: what is added to the gradient is divided
+by √v̂ like all of it, and so hardly decays weights of large gradients. AdamW (Loshchilov & Hutter 2019) takes λθ beside
+the step.
 
 What is done here. Diabetes: gradient descent ends at the closed form. Features are scaled as scikit-learn ships them
 (each column of length 1), so that λ means what it means there; the coefficient of determination R² on the test part is
@@ -97,6 +99,13 @@ def _prior() -> float:
     return abs((losses[0] - losses[1]) - (posterior(a) - posterior(b)))
 
 
+def _closed_form() -> float:
+    """The largest derivative of the penalised loss at the closed form, by the engine."""
+    _, x, y = small_problem()
+    w = tn.asarray(closed_form(x, y, 0.3)).requires_grad_()
+    return float(np.abs(tn.grad(ridge_loss(w, tn.asarray(x), tn.asarray(y), 0.3), w).numpy()).max())
+
+
 def _steps(optimizer: type[optim.Optimizer], in_gradient: bool) -> np.ndarray:
     """Three steps on one sum of squares, with the decay in the gradient or as the optimiser's own."""
     w = tn.asarray(np.array([1.0, -2.0, 3.0])).requires_grad_()
@@ -124,6 +133,7 @@ NOTE = Note(
     bars=[Bar("missed_by", at_most=1e-6), Bar("determination_at_0.1", at_least="least_squares_determination")],
     identities=[
         Identity("the penalty is the negative log of a Gaussian prior, up to a constant", _prior, 1e-12),
+        Identity("the loss has no slope at (XᵀX + λI)⁻¹ Xᵀy", _closed_form, 1e-12),
         Identity("SGD: decay in the gradient is decay beside the step", lambda: _apart(optim.SGD), 1e-15),
         Identity("AdamW is not Adam with decay in the gradient", lambda: float(_apart(optim.AdamW) < 1e-3)),
         Identity("Adam's weight_decay is decay in the gradient", lambda: _apart(optim.Adam), 1e-12),

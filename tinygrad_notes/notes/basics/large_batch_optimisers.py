@@ -3,25 +3,29 @@
 What the note says. With larger batches the optimiser has to adapt (batch 变大如何适配): on several GPUs, raise the
 batch size and the learning rate together (note 004, 高效优化算法).
 
-The formulas. k steps of batch size B at rate η, from one place, sum to
+The formulas. k steps at rate η on batches of size B, with g_i(θ) the mean gradient of batch i at the weights θ, lead to
 
-    θ_k - θ_0 = -η Σ_i g_i ≈ -(kη) · mean_i g_i
+    θ_k - θ_0 = -η Σ_i g_i(θ_{i-1}) ≈ -(kη) · mean_i g_i(θ_0)
 
-which is one step of batch size kB at rate kη, as long as the gradients hardly change on the way: the linear scaling
-rule (Goyal et al. 2017). At the beginning they do change, so the rate is warmed up, from that of the small batch. LARS
-(You, Gitman & Ginsburg 2017) gives each layer its own rate, in proportion to how long its weights are,
+On the right stands one step at rate kη on the k batches as one, of size kB: the mean of their gradients is its
+gradient. The two are near as long as the gradients hardly change on the way, which is the linear scaling rule (Goyal et
+al. 2017). At the beginning they do change, so the rate is warmed up, from a small one. LARS (You, Gitman & Ginsburg
+2017) gives each layer its own rate, in proportion to how long its weights w are against their gradient g; λ is the
+weight decay, and c, the trust coefficient, says what part of its length a layer may move by at η = 1:
 
     Δw = -η · c ‖w‖ / (‖g‖ + λ ‖w‖) · (g + λ w)
 
-and LAMB (You et al. 2020) does it with Adam's direction.
+LAMB (You et al. 2020) does the same with Adam's direction, m̂ and ŝ its averages of g and g²:
+
+    Δw = -η · ‖w‖ / ‖u‖ · u,      u = m̂ / (√ŝ + ε) + λ w
 
 Where the note leaves something out. The rule has an end: for very large batches the loss is no longer flat over the
 step, and no rate brings the accuracy back at the same number of epochs.
 
 How it is trained here. A network with one hidden layer on the digits, by stochastic gradient descent with momentum, the
 same number of epochs each time: batch 16 at rate 0.01; batch 256 at the same rate, at sixteen times that, and at
-sixteen times that after a warm-up of a fifth of the steps; and LARS. The bars: with scaling and warm-up the large batch
-is within one point of the small one, and the rate unscaled is worse.
+sixteen times that after a warm-up over a fifth of the steps; and LARS, its biases by plain steps. The bars: with
+scaling and warm-up the large batch is within one point of the small one, and the rate unscaled is worse.
 """
 
 from __future__ import annotations
@@ -77,13 +81,13 @@ def demo(run: Run) -> Outcome:
         parameters = by_layer(model) if name == "lars" else None
         history = train_classifier(run, model, data, recipe, name=name, parameters=parameters).history
         metrics[f"test_accuracy_{name}"] = accuracy_on_test(model, data, run.device)
-        curves[name.replace("_", " ")] = (
-            [row["epoch"] for row in history],
-            [row["validation_loss"] for row in history],
-        )
+        warmed = ", warmed up" if recipe.warm_up else ""
+        label = f"{'LARS, ' if name == 'lars' else ''}batch {recipe.batch}, rate {recipe.learning_rate:g}{warmed}"
+        curves[label] = ([row["epoch"] for row in history], [row["validation_loss"] for row in history])
     metrics["small_less_warmed_up"] = metrics["test_accuracy_small"] - metrics["test_accuracy_warmed_up"]
     picture = save_curves(
-        run.folder / "batches.png", f"Digits by batches of {SMALL} and of {LARGE}", curves, "epoch", "validation loss",
+        run.folder / "batches.png", f"Digits by batches of {SMALL} and of {LARGE}, as many epochs", curves, "epoch",
+        "validation loss",
         logarithmic="y",
     )  # fmt: skip
     return Outcome(metrics, [picture])
@@ -164,7 +168,8 @@ NOTE = Note(
     family="basics",
     title="Large batches: the learning rate grows with them",
     sources="note 004",
-    paper="Goyal et al. 2017, arXiv:1706.02677; You, Gitman & Ginsburg 2017, arXiv:1708.03888; You et al. 2020",
+    paper="Goyal et al. 2017, arXiv:1706.02677; You, Gitman & Ginsburg 2017, arXiv:1708.03888; You et al. 2020, "
+    "arXiv:1904.00962",
     text=__doc__,
     build=lambda: MLP(64, 128, 10),
     example=lambda: (1, 1, 8, 8),
@@ -178,9 +183,9 @@ NOTE = Note(
         Identity("for equal gradients, k steps at η are one at kη", _equal_gradients, 1e-15),
         Identity("on a quadratic they differ by O(η²)", _second_order, 1e-2),
         Identity("LARS by its formula", lambda: _trust(1.0), 1e-15),
-        Identity("a step of LARS is η c of the weights' length", lambda: _length(
+        Identity("a step of LARS without decay is as long as η c times the weights", lambda: _length(
             partial(optim.LARS, lr=0.5, trust_coefficient=0.01), 0.005), 1e-12),
-        Identity("a step of LAMB without decay is η of it", lambda: _length(
+        Identity("the first step of LAMB without decay is as long as η times the weights", lambda: _length(
             partial(optim.LAMB, lr=0.02, weight_decay=0), 0.02), 1e-12),
     ],
     checks=_checks,

@@ -22,7 +22,8 @@ below is that of the unit with a sigmoid in the place of the step.
 What is done here. Fisher's iris: setosa against the two other species can be separated by a plane, so that the rule
 ends without a mistake. Then one input, the length of the petal, is swept while the others stay: the unit flips where
 the weighted sum passes -b. Without a bias the plane must go through the origin. It can do so here too, where all
-measurements are positive; the demo reports the mistakes of both.
+measurements are positive; the demo reports the mistakes of both. It need not: of the numbers 1 and 2 on a line, a unit
+that fires for 2 alone has to have a threshold, as any weight that fires for 2 fires for 1 too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import numpy as np
 
 from tinygrad_notes import nn
 from tinygrad_notes.data import iris
-from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
 from tinygrad_notes.training.pictures import save_curves
 
 EPOCHS = 100
@@ -137,6 +138,13 @@ def _and(x1: float, x2: float) -> float:
     return float(unit.fires(np.array([[x1, x2]]))[0])
 
 
+def _one_and_two(bias: bool) -> int:
+    """Errors on 1 (not to fire) and 2 (to fire) after a hundred epochs of the rule."""
+    unit, x, t = Perceptron(1, bias), np.array([[1.0], [2.0]]), np.array([-1, 1])
+    unit.learn(x, t, 100)
+    return int((unit.fires(x) != (t > 0)).sum())
+
+
 def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:
     return [(nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()), (np.random.default_rng(0).standard_normal((6, 4)),))]
 
@@ -155,6 +163,14 @@ NOTE = Note(
         Bar("errors", at_most=0),
         Bar("mistakes", at_most="most_mistakes_by_the_theorem"),
         Bar("threshold_missed_by", at_most=1e-3),
+    ],
+    facts=[
+        Fact(
+            "errors on 1 (not to fire) and 2 (to fire), with a bias and without",
+            (0, 1),
+            lambda: (_one_and_two(True), _one_and_two(False)),
+            "w > 0 fires for both, w ≤ 0 for none",
+        )
     ],
     identities=[
         Identity("a threshold T and a bias of -T fire for the same of 1000 inputs", _threshold_against_bias),

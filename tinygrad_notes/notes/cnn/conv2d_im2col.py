@@ -26,9 +26,10 @@ for a GPU. What the fields of learning call convolution does not turn the window
 mathematics.
 
 How it is shown here. The definition, six nested loops, is compared with im2col and a product, and with V; then their
-derivatives. The demonstration counts the zeros of V for a first layer on a real digit, draws V and the columns, and
-takes the time of the loops, of V, of im2col and a product, and of the engine's own convolution. Which is fastest
-depends on the machine, so there is no bar.
+derivatives, and the compiled kernels with the plain ones in float32. (How near a GPU's kernels come to the plain ones
+can be compared only where there is a GPU, so it is no fact of this page.) The demonstration counts the zeros of V for a
+first layer on a real digit, draws V and the columns, and takes the time of the loops, of V, of im2col and a product,
+and of the engine's own convolution. Which is fastest depends on the machine, so there is no bar.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from tinygrad_notes import nn
 from tinygrad_notes.data import digits
 from tinygrad_notes.notes.classification import Recipe, digit_baselines, outputs_on_test, train_classifier
 from tinygrad_notes.notes.cnn._layers import he_normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.training.pictures import save_curves
 
 RECIPE = Recipe(epochs=15, batch=64, learning_rate=1e-2, warm_up=0.1)
@@ -139,10 +139,11 @@ def _shuffling_error() -> float:
 
 def _with_and_without() -> list[int]:
     """Weights from 192 to 32 channels by 5×5 windows, directly and through 16 channels."""
-    with tn.shape_only():
-        direct = nn.Conv2d(192, 32, 5, bias=False)
-        through = nn.Sequential(nn.Conv2d(192, 16, 1, bias=False), nn.Conv2d(16, 32, 5, bias=False))
-    return [parameter_count(direct), parameter_count(through)]
+    direct, narrow, wide = (
+        parameter_count(without_memory(nn.Conv2d, *sizes, bias=False))
+        for sizes in ((192, 32, 5), (192, 16, 1), (16, 32, 5))
+    )
+    return [direct, narrow + wide]
 
 
 def _checks() -> list[tuple[nn.Module, tuple[np.ndarray]]]:

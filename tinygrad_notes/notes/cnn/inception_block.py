@@ -156,8 +156,8 @@ def demo(run: Run) -> Outcome:
         paths = model[1].outputs(model[0](image))
     digit = image.numpy()[0, 0]
     maps = {}
-    for name, path in zip(("1×1", "3×3", "5×5", "pooled"), paths):
-        maps[f"a {labels[0]}, by {name}"] = (digit - digit.min()) / (digit.max() - digit.min())
+    for name, path in zip(("1×1", "3×3", "5×5", "pooling"), paths):
+        maps[f"the image (a {labels[0]}), by {name}:"] = (digit - digit.min()) / (digit.max() - digit.min())
         strongest = np.argsort(-path.numpy()[0].max(axis=(1, 2)), kind="stable")[:3]
         for channel in strongest:
             y = path.numpy()[0, channel]

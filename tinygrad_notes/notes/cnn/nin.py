@@ -44,7 +44,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.classification import Recipe, classify_digits
 from tinygrad_notes.notes.cnn._layers import he_normal
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.study import layer_shapes
 
 RECIPE = Recipe(epochs=15, batch=64, learning_rate=3e-3, weight_decay=1e-2, warm_up=0.1, shift=2)
@@ -113,8 +113,7 @@ def demo(run: Run) -> Outcome:
 
 
 def canonical(**constants: Any) -> NiN:
-    with tn.shape_only():
-        return NiN(**constants)
+    return without_memory(NiN, **constants)
 
 
 def _perceptron_error() -> float:

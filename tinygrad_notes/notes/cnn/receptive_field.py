@@ -164,11 +164,14 @@ def demo(run: Run) -> Outcome:
         grid = figure.subplots(2, 4).ravel()  # type: ignore[attr-defined]
         for axes, (name, weights) in zip(grid, maps.items()):
             axes.imshow(np.sqrt(weights), cmap="magma", interpolation="nearest")
+            for line, seen in ((axes.axhline, weights.any(1)), (axes.axvline, weights.any(0))):
+                for edge in np.flatnonzero(seen)[[0, -1]] + (-0.5, 0.5):
+                    line(edge, color="white", linestyle=":", linewidth=1)
             axes.set_title(f"{name}\n{NETWORKS[name][1]} of {len(weights)} pixels", fontsize=9)
             axes.set(xticks=[], yticks=[])
         grid[-1].set_axis_off()
 
-    title = "How much each pixel counts for the output at the centre (square root, all weights 1)"
+    title = "How much each pixel counts for the output at the centre (square root, all weights 1); dotted: the field"
     return Outcome(metrics, [save_picture(run.folder / "fields.png", title, draw, (13, 7))])
 
 

@@ -37,7 +37,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.classification import Recipe, classify_digits
 from tinygrad_notes.notes.cnn._layers import he_normal
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.study import layer_shapes, summary
 
 RECIPE = Recipe(epochs=30, batch=64, learning_rate=2e-3, weight_decay=1e-2, warm_up=0.1, shift=2)
@@ -100,8 +100,7 @@ def demo(run: Run) -> Outcome:
 
 
 def canonical(depth: int = 16, **constants: Any) -> VGG:
-    with tn.shape_only():
-        return VGG(depth, **constants)
+    return without_memory(VGG, depth, **constants)
 
 
 def parameters_of(model: VGG, kind: type[nn.Module]) -> int:

@@ -43,7 +43,7 @@ from tinygrad_notes.notes.language import (
     next_token_loss,
     train_language_model,
 )
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.notes.sequence._from_scratch import CLASSES, HIDDEN, farthest
 from tinygrad_notes.tensor import Tensor
 from tinygrad_notes.training import predict
@@ -202,10 +202,9 @@ def _checks() -> list[tuple[Any, tuple[np.ndarray]]]:
     return [(_small(FillIn), (tokens,)), (_small(FillIn, 1), (tokens,)), (_small(WrongUse), (tokens,))]
 
 
-def _canonical() -> nn.LSTM:
+def canonical() -> nn.LSTM:
     """The book's two layers."""
-    with tn.shape_only():
-        return nn.LSTM(CLASSES, HIDDEN, num_layers=2, bidirectional=True)
+    return nn.LSTM(CLASSES, HIDDEN, num_layers=2, bidirectional=True)
 
 
 NOTE = Note(
@@ -215,7 +214,7 @@ NOTE = Note(
     sources="note 004; Zhang et al., Dive into Deep Learning, 9.4",
     paper="Schuster & Paliwal 1997, Bidirectional recurrent neural networks",
     text=__doc__,
-    build=lambda: nn.LSTM(CLASSES, HIDDEN, num_layers=2, bidirectional=True),
+    build=canonical,
     example=lambda: (35, 32, CLASSES),
     demo=demo,
     bars=[
@@ -227,7 +226,7 @@ NOTE = Note(
         Fact(
             "parameters of the book's layers",
             2_162_688,
-            lambda: parameter_count(_canonical()),
+            lambda: parameter_count(without_memory(canonical)),
             "Dive into Deep Learning, 9.4",
         ),
     ],

@@ -32,6 +32,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel
 from tinygrad_notes.notes.note import Identity, Note
+from tinygrad_notes.notes.sequence._from_scratch import farthest
 from tinygrad_notes.notes.sequence.autoregressive_markov import COEFFICIENTS, autoregression
 from tinygrad_notes.tensor import Tensor
 
@@ -66,7 +67,7 @@ def _is_recurrent(kind: str) -> float:
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in model.recurrent.state_dict().items()})
     tokens = np.random.default_rng(0).integers(0, 7, (2, 9))
     latent = recurrent(cell, model.output)
-    return _apart(latent(model.embed(tokens), tn.zeros((2, 5), dtype=tn.float64)), model(tokens))
+    return farthest(latent(model.embed(tokens), tn.zeros((2, 5), dtype=tn.float64)), model(tokens))
 
 
 def _is_markov() -> float:
@@ -77,7 +78,7 @@ def _is_markov() -> float:
         lambda h, new: tn.concat([new[:, None], h[:, :-1]], axis=1), lambda h: (h * weights).sum(axis=1)
     )
     said = model(tn.tensor(x[None, :-1]), tn.zeros((1, 4), dtype=tn.float64))
-    return _apart(said[0, 3:], x[4:])
+    return farthest(said[0, 3:], x[4:])
 
 
 def _is_average() -> float:
@@ -85,7 +86,7 @@ def _is_average() -> float:
     a, x = 0.8, np.random.default_rng(0).standard_normal(20)
     model = LatentAutoregression(lambda h, new: a * h + (1 - a) * new, lambda h: h)
     closed = [(1 - a) * sum(a**i * x[t - i] for i in range(t + 1)) for t in range(20)]
-    return _apart(model(tn.tensor(x[None]), tn.zeros(1, dtype=tn.float64))[0], np.array(closed))
+    return farthest(model(tn.tensor(x[None]), tn.zeros(1, dtype=tn.float64))[0], np.array(closed))
 
 
 def _sees_all() -> float:
@@ -95,10 +96,6 @@ def _sees_all() -> float:
     x = tn.tensor(np.random.default_rng(0).standard_normal((1, 12, 3)), requires_grad=True)
     model(x, tn.zeros((1, 5), dtype=tn.float64))[:, -1].sum().backward()
     return float(np.abs(x.grad.numpy()[0, 0]).max() == 0.0)  # type: ignore[union-attr]
-
-
-def _apart(a: Any, b: Any) -> float:
-    return float(np.abs(tn.asarray(a).numpy() - tn.asarray(b).numpy()).max())
 
 
 def _checks() -> list[tuple[Any, tuple[np.ndarray, ...]]]:

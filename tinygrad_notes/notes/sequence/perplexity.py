@@ -20,8 +20,10 @@ The paper. Jelinek, Mercer, Bahl & Baker 1977; "Dive into Deep Learning" 8.4.4. 
 Bell 1991, see ``data.ngram_perplexities``.
 
 What the demo shows. Nothing is trained by gradients: n-grams of characters and of words are counted on the training
-paragraphs of Python's manual and read the test paragraphs. A longer context helps words less and less: most contexts of
-three words were never seen. The text differs from one Python to the next, so these numbers are found anew in each run.
+paragraphs of Python's manual and read the test paragraphs. Words are what white space separates, punctuation and all;
+those that come less than five times in training are one word. Other rules to cut words give other perplexities. A
+longer context helps words less and less: most contexts of three words were never seen. The text differs from one Python
+to the next, so these numbers are found anew in each run.
 """
 
 from __future__ import annotations

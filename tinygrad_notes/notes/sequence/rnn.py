@@ -11,7 +11,8 @@ The formula.
     o[t] = W_hq h[t] + b_q                         logits of the next token, x[t+1]
 
 Where the note is wrong. It puts φ on the output too: o = φ(W_ho h + b_o). Logits have no activation before the softmax,
-which needs to see any number; with tanh no token could be e² times as probable as another. The default here has none.
+which needs to see any number; with tanh no token could be more than e² times as probable as another. The default here
+has none, and ``ScratchRNN(…, activation=tn.tanh)`` is the note's.
 It also writes x[t-1] in one place and x[t] in another: in the state-space picture (the note ``latent-autoregressive``)
 h[t] is made before x[t] is known, and foretells it; a network reads x[t] and foretells x[t+1]. That is one model with
 its times numbered differently.
@@ -26,7 +27,9 @@ notes/language.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -48,9 +51,17 @@ from tinygrad_notes.tensor import Tensor
 
 
 class ScratchRNN(FromScratch):
-    """The formula, one step at a time."""
+    """The formula, one step at a time. ``activation``: of the output, as the note has it; None for logits."""
 
     gates = ("h",)
+
+    def __init__(self, vocabulary: int, hidden: int, activation: Callable[[Any], Tensor] | None = None):
+        super().__init__(vocabulary, hidden)
+        self.activation = activation
+
+    def advance(self, tokens: Any, state: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        logits, state = super().advance(tokens, state)
+        return logits if self.activation is None else self.activation(logits), state
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (tn.tanh(self.affine("h", x, state[0])),)
@@ -96,10 +107,13 @@ def _state_carried() -> float:
 
 
 def _bounded_outputs() -> float:
-    """With tanh on logits, the largest ratio of two probabilities, less the e² that it cannot pass."""
-    logits = tn.tanh(tn.tensor(np.random.default_rng(0).standard_normal((1000, 28)) * 10))
-    p = tn.softmax(logits, axis=-1).data
-    return max(float((p.max(axis=1) / p.min(axis=1)).max()) - np.exp(2.0), 0.0)
+    """With tanh on the output, the largest ratio of two probabilities, less the e² that it cannot pass."""
+    tn.manual_seed(0)
+    model = ScratchRNN(28, 5, activation=tn.tanh).to(tn.float64)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, 0.0, 10.0)
+    p = tn.softmax(model(np.random.default_rng(0).integers(0, 28, (20, 50))), axis=-1).data
+    return max(float((p.max(axis=-1) / p.min(axis=-1)).max()) - np.exp(2.0), 0.0)
 
 
 BOOK = "Dive into Deep Learning, 8.5 and 8.6"

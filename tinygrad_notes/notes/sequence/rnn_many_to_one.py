@@ -31,7 +31,7 @@ import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.data import CharacterVocabulary, TensorDataset, character_names
 from tinygrad_notes.notes.classification import EVALUATION_BATCH, Recipe, train_classifier
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
 from tinygrad_notes.notes.translation import padded
 from tinygrad_notes.tensor import Tensor
 from tinygrad_notes.training import predict
@@ -175,11 +175,6 @@ def _checks() -> list[tuple[Any, tuple[np.ndarray, ...]]]:
     return [(_small(cell), (tokens, lengths)) for cell in (nn.GRU, nn.LSTM)]
 
 
-def _shape_only() -> TextClassifier:
-    with tn.shape_only():
-        return canonical()
-
-
 NOTE = Note(
     slug="rnn-many-to-one",
     family="sequence",
@@ -197,13 +192,13 @@ NOTE = Note(
         Fact(
             "parameters of the book's two layers of LSTM",
             2 * 400 * (100 + 100 + 2) + 2 * 400 * (200 + 100 + 2),
-            lambda: parameter_count(_shape_only().recurrent),
+            lambda: parameter_count(without_memory(canonical).recurrent),
             "4 gates, two directions, two biases",
         ),
         Fact(
             "parameters at full size",
             4_934_600 + 403_200 + 402,
-            lambda: parameter_count(_shape_only()),
+            lambda: parameter_count(without_memory(canonical)),
             "word vectors, LSTM, output",
         ),
     ],

@@ -10,7 +10,7 @@ The formula. With a vocabulary v of the tokens that come often enough, and <unk>
 so decode(encode(text)) = text when v has all tokens of the text. The most frequent token has the lowest number. How
 frequent: by Zipf's law the r-th commonest word of a text comes about 1/r times as often as the first. A few words are
 most of a text, most words come once, and a test text has words that training has never seen. Characters have no such
-trouble, but rows of numbers become five to six times as long.
+trouble, but rows of numbers become six to seven times as long.
 
 The paper. Zipf 1949, "Human behavior and the principle of least effort"; "Dive into Deep Learning" 8.2.
 

@@ -9,6 +9,23 @@ import sys
 from typing import Any
 
 from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cuda.ctc import ctc_loss, ctc_loss_grad
+from tinygrad_notes.kernels.cuda.loss import (
+    cross_entropy,
+    cross_entropy_grad,
+    cross_entropy_probabilities,
+    cross_entropy_probabilities_grad,
+)
+from tinygrad_notes.kernels.cuda.normalization import (
+    batch_norm,
+    batch_norm_grad,
+    group_norm,
+    group_norm_grad,
+    layer_norm,
+    layer_norm_grad,
+    rms_norm,
+    rms_norm_grad,
+)
 from tinygrad_notes.kernels.cuda.products import linear, matmul
 from tinygrad_notes.kernels.cuda.recurrent import (
     gru_scan,
@@ -32,7 +49,8 @@ def __getattr__(name: str) -> Any:
 
 
 def kinds() -> dict[str, str]:
-    """Of every function, what computes it: ``"kernel"``, ``"cuBLAS"``, ``"CuPy"`` or ``"composed"`` (the reference)."""
+    """Of every function, what computes it: ``"kernel"``, ``"cuBLAS"``, one of the two by size, ``"CuPy"``, or
+    ``"composed"``: the reference."""
     own = {name: globals().get(name) for name in __all__}
     return {
         name: "composed" if function is None else sys.modules[function.__module__].KINDS[name]

@@ -28,6 +28,9 @@ SPILLS = {
     "softmax.cu softmax_block<double": _CALLS,
     "softmax.cu softmax_columns<double": _CALLS,
     "softmax.cu softmax_grad_columns<double": _CALLS,
+    "loss.cu cross_entropy_grad<double": _CALLS,
+    "ctc.cu ctc_backward<float>": _CALLS,
+    "normalization.cu finish_grad": "a division of 64 bits, which is a call, outside of the large loops",
 }
 
 ENTRY = re.compile(

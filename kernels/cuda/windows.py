@@ -12,7 +12,7 @@ from tinygrad_notes.kernels.cuda.products import matmul
 from tinygrad_notes.kernels.reference.windows import Size, window_counts
 
 Array = np.ndarray
-KINDS = {"im2col": "kernel", "col2im": "kernel", "conv_im2col": "kernel, then kernel or cuBLAS"}
+KINDS = {"im2col": "kernel", "col2im": "kernel", "conv_im2col": "kernel"}
 
 THREADS, NUMBERS = 256, 19  # as in windows.cu
 KERNELS = Kernels("windows.cu", [f"{step}<{name}>" for step in ("im2col", "col2im") for name in TYPES.values()])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import required
 from tests.cuda_on_cpu import stand_in
+from tests.kernels import operands
 from tinygrad_notes.kernels.cuda import launch
 
 
@@ -24,6 +25,14 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     stand_in.launches.clear()
     yield
     stand_in.settings["order"] = "up"
+
+
+@pytest.fixture(autouse=True)
+def same_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test draws does not depend on the tests before it."""
+    for module in (request.module, operands):
+        if hasattr(module, "RNG"):
+            monkeypatch.setattr(module, "RNG", np.random.default_rng(0))
 
 
 @pytest.fixture(params=stand_in.ORDERS)

@@ -28,8 +28,7 @@ of BERT). The task is to tag each letter as part of a leading consonant, a vowel
 tagged rows; the epoch is chosen on 200 others. No syllable of the test part is in any of them. Behind the fixed table,
 the frozen encoder, the fine-tuned one and one that begins at random stands the same multilayer perceptron. The bars:
 fine-tuning is right for at least as many letters as the frozen features, and these for as many as the table and the
-network from scratch. What can
-be had at all is below 1, because a row has several readings; that is computed as well.
+network from scratch. What can be had at all is below 1, because a row has several readings; that is computed as well.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ the forget gate is about 1/2, and of a cell, and of its gradient, 2⁻⁵⁰ is 
 With b_f = log u and b_i = -log u, u at random between 1 and the longest lag less 1 (Tallec & Ollivier 2018,
 arXiv:1804.11188), F is about 1 - 1/u: a cell forgets after some u steps. So begun, the LSTM carries the symbol over 50;
 the bars are 0.95 for it and 0.5 for the plain network (measured from three seeds: 1.0, and at most 0.25). Where what
-stands between is of another kind than what is to be kept, the plain network may do it as well: it did from two seeds of
-three, by units that saturate. It can hold a thing, but not choose what.
+stands between is of another kind than what is to be kept, the plain network may do it as well, by units that saturate:
+it can hold a thing, but not choose what.
 """
 
 from __future__ import annotations

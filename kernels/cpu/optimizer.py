@@ -26,6 +26,7 @@ from tinygrad_notes.kernels.cpu.isa.vector import INT32, INT64, Lanes, itemsize,
 from tinygrad_notes.kernels.cpu.threads import threads_for
 
 Array = np.ndarray
+SMALL, SMALL_MOMENTUM = 1 << 18, 1 << 15  # elements up to which NumPy's few passes are as fast as a plan and a table
 PER_THREAD = 1 << 16  # elements that repay waking a thread
 PIECE = 1 << 14  # elements whose squares are one partial sum
 
@@ -200,8 +201,11 @@ def sgd_step(
 ) -> list[Array] | None:
     """One step of gradient descent in place, with momentum where ``momentum`` is not 0; see the reference."""
     before: Sequence[Array | None] = momentum_buffers or [None] * len(parameters)
-    buffers = [np.zeros_like(p) if b is None else b for p, b in zip(parameters, before)] if momentum else []
-    lines = _lines(parameters, gradients, buffers)
+    buffers: list[Array] = []
+    lines = None
+    if sum([parameter.size for parameter in parameters]) > (SMALL_MOMENTUM if momentum or weight_decay else SMALL):
+        buffers = [np.zeros_like(p) if b is None else b for p, b in zip(parameters, before)] if momentum else []
+        lines = _lines(parameters, gradients, buffers)
     if lines is None:
         return reference.sgd_step(
             parameters, gradients, momentum_buffers, lr, momentum, dampening, nesterov, weight_decay, maximize

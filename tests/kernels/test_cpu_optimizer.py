@@ -24,6 +24,13 @@ ADAM = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch):
+    """Kernels also where NumPy would be as fast."""
+    monkeypatch.setattr(optimizer, "SMALL", -1)
+    monkeypatch.setattr(optimizer, "SMALL_MOMENTUM", -1)
+
+
 @pytest.fixture
 def only_kernels(monkeypatch):
     """Two threads, and no way round the kernels."""

@@ -183,10 +183,12 @@ def prepared_ours(case: OpCase, one: Pass, theirs: Theirs, function: Callable[..
     return Prepared(taking_turns(calls), theirs.calls, errors, first_call, compiling)
 
 
-def our_call(case: OpCase, one: Pass, arrays: dict[str, np.ndarray], upstream: Any, function: Any) -> Call:
+def our_call(
+    case: OpCase, one: Pass, arrays: dict[str, np.ndarray], upstream: Any, function: Any, device: str = "cpu"
+) -> Call:
     """The forward or backward pass of ours, as a call that returns a list."""
     wanted = graded(case, one)
-    tensors = {name: tn.tensor(x, requires_grad=name in wanted) for name, x in arrays.items()}
+    tensors = {name: tn.Tensor(x, device=device, requires_grad=name in wanted) for name, x in arrays.items()}
     if not one.gradients:
         if case.recorded:
             return lambda: [function(**tensors)]
@@ -196,15 +198,20 @@ def our_call(case: OpCase, one: Pass, arrays: dict[str, np.ndarray], upstream: A
                 return [function(**tensors)]
 
         return forward
-    value, leaves, g = function(**tensors), [tensors[name] for name in one.gradients], tn.tensor(upstream)
+    value, leaves, g = (
+        function(**tensors),
+        [tensors[name] for name in one.gradients],
+        tn.Tensor(upstream, device=device),
+    )
     return lambda: tn.grad(value, leaves, g, retain_graph=True)  # type: ignore[no-any-return]
 
 
 def their_call(
-    case: OpCase, one: Pass, torch: Any, arrays: dict[str, np.ndarray], upstream: Any, layout: str, dtype: Any = None
-) -> Call:
+    case: OpCase, one: Pass, torch: Any, arrays: dict[str, np.ndarray], upstream: Any, layout: str, dtype: Any = None,
+    device: str = "cpu",
+) -> Call:  # fmt: skip
     """The same of PyTorch's."""
-    tensors = in_torch(torch, arrays, layout, dtype)
+    tensors = in_torch(torch, arrays, layout, dtype, device)
     for name in graded(case, one):
         tensors[name].requires_grad_()
     if not one.gradients:
@@ -217,7 +224,7 @@ def their_call(
 
         return forward
     value, leaves = case.theirs(torch, **tensors), [tensors[name] for name in one.gradients]
-    g = in_torch(torch, {"g": upstream}, layout, dtype)["g"]
+    g = in_torch(torch, {"g": upstream}, layout, dtype, device)["g"]
     return lambda: torch.autograd.grad(value, leaves, g, retain_graph=True)
 
 
@@ -228,11 +235,13 @@ def graded(case: OpCase, one: Pass) -> tuple[str, ...]:
     return one.gradients
 
 
-def in_torch(torch: Any, arrays: dict[str, np.ndarray], layout: str = NORMAL, dtype: Any = None) -> dict[str, Any]:
+def in_torch(
+    torch: Any, arrays: dict[str, np.ndarray], layout: str = NORMAL, dtype: Any = None, device: str = "cpu"
+) -> dict[str, Any]:
     """Copies, in PyTorch; of the floating ones in ``dtype``, and of images and their weights in the layout."""
     tensors = {}
     for name, array in arrays.items():
-        tensor = torch.tensor(array)
+        tensor = torch.tensor(array, device=device)
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
         if layout == CHANNELS_LAST and tensor.ndim == 4:

@@ -34,8 +34,9 @@ def steps(optimiser: Any, loss: Callable[[], Any]) -> tuple[Callable[[], Any], C
         value = loss()
         value.backward()
         optimiser.step()
-        losses.append(value.detach())
-        return losses[-1]
+        if not losses:
+            losses.append(value.detach())
+        return value.detach()
 
     # of the first step: later, where rounding takes another side of a ReLU, float32 itself goes other ways
     return step, lambda: [np.asarray(losses[0].numpy())[None]]
@@ -46,23 +47,29 @@ def training_case(
 ) -> StepCase:
     """``words``: x are integers below it, and every one of them has a target."""
 
-    def build(torch: Any, library: str) -> tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]:
+    def build(
+        torch: Any, library: str, device: str = "cpu"
+    ) -> tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]:
         rng = np.random.default_rng(3)
         data = rng.standard_normal(x, np.float32) if words is None else rng.integers(0, words, x)
         labels = rng.integers(0, classes, x[0] if words is None else int(np.prod(x)))
         tn.manual_seed(0)
         net: Any = network(torch, "tn")
         if library == "tn":
-            inputs, target, loss_of = tn.tensor(data), tn.tensor(labels), tn.cross_entropy
+            net.to(device)
+            inputs, target, loss_of = tn.tensor(data).to(device), tn.tensor(labels).to(device), tn.cross_entropy
             chosen: Any = getattr(optim, optimiser)(net.parameters(), lr)
         else:
             weights = {key: torch.tensor(value.numpy()) for key, value in net.state_dict().items()}
             net = network(torch, library)
             net.load_state_dict(weights)
-            inputs, target, loss_of = torch.tensor(data), torch.tensor(labels), torch.nn.functional.cross_entropy
+            net.to(device)
+            inputs, target = torch.tensor(data, device=device), torch.tensor(labels, device=device)
+            loss_of = torch.nn.functional.cross_entropy
             if library == "torch64":
                 net, inputs = net.double(), inputs.double() if words is None else inputs
-            chosen = getattr(torch.optim, optimiser)(net.parameters(), lr, fused=True)
+            more = {"capturable": True} if device == "cuda" and optimiser != "SGD" else {}  # of a CUDA graph
+            chosen = getattr(torch.optim, optimiser)(net.parameters(), lr, fused=True, **more)
         return steps(chosen, lambda: loss_of(net(inputs), target))
 
     return StepCase(name, "training", build, (Pass("step", targets={"N": TARGET}),))

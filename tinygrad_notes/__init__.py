@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from tinygrad_notes import array_api, lazy
 from tinygrad_notes.autograd import backward, grad
-from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.capture import capture
+from tinygrad_notes.errors import DataError, DeviceError, DTypeError, GradientError, OutOfMemoryError, ShapeError
 from tinygrad_notes.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tinygrad_notes.generator import generator, get_rng_state, manual_seed, set_rng_state
 from tinygrad_notes.kernels import get_num_threads, precision, set_num_threads, use_kernels
@@ -31,11 +32,13 @@ __all__ = [
     "DataError",
     "DeviceError",
     "GradientError",
+    "OutOfMemoryError",
     "REGISTRY",
     "ShapeError",
     "Tensor",
     "backward",
     "bool_",
+    "capture",
     "checkpoint",
     "detect_anomaly",
     "enable_grad",
@@ -66,4 +69,4 @@ __all__ = [
     "watch",
 ]
 
-__getattr__ = lazy.exports(__name__, ("data", "interop", "nn", "optim", "study", "training", "notes", "cli"))
+__getattr__ = lazy.exports(__name__, ("cuda", "data", "interop", "nn", "optim", "study", "training", "notes", "cli"))

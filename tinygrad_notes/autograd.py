@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
-from tinygrad_notes.explain import ERRORS
+from tinygrad_notes.explain import ERRORS, Releasing, out_of_memory
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import RAW, RECORD, SILENT, Mode, check_finite, enable_grad, forward_lines, in_mode, mode
 from tinygrad_notes.operation import PART
@@ -172,11 +172,13 @@ def _distinct(gradients: list[Any], seeds: Sequence[Any]) -> list[Any]:
     return gradients
 
 
-def _explained(node: Node, error: Exception) -> GradientError | None:
+def _explained(node: Node, error: Exception) -> Exception | None:
     """The error of a derivative that failed; None for what speaks for itself, as what a hook raised does."""
     inner = error.__traceback__.tb_next  # type: ignore[union-attr]
     if inner is not None and inner.tb_frame.f_code in (_observed.__code__, _replayed.__code__):
         return None
+    if isinstance(error, MemoryError):
+        return out_of_memory(f"{node.name}: its derivative", error)
     if not isinstance(error, GradientError):
         return GradientError(f"{node.name}: its derivative failed: {error}")
     if " in the value of " not in str(error) or node.extra is None:
@@ -440,7 +442,8 @@ def backward(
     """
     keep = create_graph if retain_graph is None else retain_graph
     seeds = _seeds([output], [gradient], create_graph, "backward")
-    run_backward([output.node], seeds, None, create_graph, keep)  # type: ignore[list-item]
+    with Releasing():  # all gradients, of which the traceback knows
+        run_backward([output.node], seeds, None, create_graph, keep)  # type: ignore[list-item]
 
 
 def _listed(given: Any) -> list[Any]:
@@ -480,7 +483,8 @@ def grad(
             raise GradientError(f"grad: input {i} does not require a gradient; call requires_grad_() before it is used")
     keep = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(tops, gradients, create_graph, "grad")
-    found = run_backward([o.node for o in tops], seeds, [x.node for x in leaves], create_graph, keep)  # type: ignore[misc]
+    with Releasing():
+        found = run_backward([o.node for o in tops], seeds, [x.node for x in leaves], create_graph, keep)  # type: ignore[misc]
     if not allow_unused:
         for i, g in enumerate(found):  # type: ignore[arg-type]
             if g is None:

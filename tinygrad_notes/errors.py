@@ -18,6 +18,10 @@ class DeviceError(RuntimeError):
     """Operands on different devices, or a device that this machine does not have."""
 
 
+class OutOfMemoryError(DeviceError, MemoryError):
+    """An array for which a device has no memory left: the op that asked for it, and how many bytes it asked for."""
+
+
 class GradientError(RuntimeError):
     """A gradient that does not exist, is stale, was already used, or has the wrong shape or dtype."""
 

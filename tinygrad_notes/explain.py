@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from tinygrad_notes.errors import WITHOUT_MEMORY, DataError, DeviceError, DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import (
+    WITHOUT_MEMORY,
+    DataError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    OutOfMemoryError,
+    ShapeError,
+)
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.tensor import Tensor, has_memory
 
@@ -23,6 +32,7 @@ KINDS: dict[type[Exception], type[Exception]] = {
     AttributeError: DTypeError,
     OverflowError: DTypeError,
     ZeroDivisionError: ShapeError,
+    MemoryError: OutOfMemoryError,
 }
 ERRORS = tuple(KINDS)
 FAILURES: tuple[type[Exception], ...] = ERRORS + OURS
@@ -42,6 +52,8 @@ def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Except
         return type(error)(f"{name}: {str(error).removeprefix(f'{name[:-2]}: ')}")
     given = {key: value.data if type(value) is Tensor else value for key, value in arguments.items()}
     text = ", ".join(f"{key} {describe(value)}" for key, value in given.items())
+    if isinstance(error, MemoryError):
+        return out_of_memory(name, error, text)
     if len(_devices(list(given.values()))) > 1:
         return DeviceError(f"{name}: operands are on different devices ({text}); move one with .to(device)")
     if "read-only" in str(error) and any(type(value) in DEVICES and not has_memory(value) for value in given.values()):
@@ -59,6 +71,56 @@ def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Except
 def _devices(values: list[Any] | tuple[Any, ...]) -> set[str]:
     found = {DEVICES[type(value)] for value in values if type(value) in DEVICES}
     return found.union(*(_devices(value) for value in values if isinstance(value, list | tuple)))
+
+
+def out_of_memory(name: str, error: MemoryError, given: str = "") -> OutOfMemoryError:
+    """The error for ``name``, which found no memory: NumPy and CuPy say how many bytes they asked for.
+
+    What ``name`` had made before it failed is freed: the traceback of ``error`` would keep it alive.
+
+    >>> from tinygrad_notes.explain import out_of_memory
+    >>> out_of_memory("exp", MemoryError("Unable to allocate 2.00 TiB"), "x [1] float32")
+    OutOfMemoryError('exp: Unable to allocate 2.00 TiB (x [1] float32)')
+    """
+    release(error)
+    message = str(error).strip().rstrip(".").removeprefix(f"{name}: ") or "there is no memory left"
+    if type(error).__module__.startswith("cupy"):
+        message += "; tn.cuda.memory_summary() says who holds it"
+    return OutOfMemoryError(f"{name}: {message}" + (f" ({given})" if given else ""))
+
+
+def release(error: BaseException) -> None:
+    """Free what the frames of a traceback hold, of those that no longer run, and the traceback.
+
+    >>> from tinygrad_notes.explain import release
+    >>> error = MemoryError()
+    >>> release(error)
+    >>> error.__traceback__ is None
+    True
+    """
+    traceback.clear_frames(error.__traceback__)
+    error.__traceback__ = None
+    for earlier in (error.__cause__, error.__context__):
+        if earlier is not None and earlier.__traceback__ is not None:
+            release(earlier)
+
+
+class Releasing:
+    """Where a block ends for want of memory, what it had made is freed: :func:`release`.
+
+    >>> from tinygrad_notes.explain import Releasing
+    >>> with Releasing():
+    ...     total = 1 + 1
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, where: Any) -> None:
+        if isinstance(error, OutOfMemoryError):
+            release(error)
 
 
 def describe(value: Any) -> str:

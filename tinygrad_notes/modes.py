@@ -192,6 +192,24 @@ def is_shape_only() -> bool:
     return _shape_only.get()
 
 
+# ---------------------------------------------------------------------- captured steps
+
+# Work that a CUDA graph must not record, because its numbers change from step to step, as an optimiser's do: while
+# capture records, apart(work, parameters) runs it between two graphs, again at every replay. None: nothing is recorded.
+Apart = Callable[[Callable[[], None], "list[Any]"], None]
+apart: ContextVar[Apart | None] = ContextVar("apart", default=None)
+
+
+def recording() -> bool:
+    """True while capture records a step, whose values are not known yet: what checks values has to trust them.
+
+    >>> from tinygrad_notes.modes import recording
+    >>> recording()
+    False
+    """
+    return apart.get() is not None
+
+
 # ---------------------------------------------------------------------- anomalies
 
 _PARTS = (

@@ -9,7 +9,12 @@ import sys
 from typing import Any
 
 from tinygrad_notes.kernels import reference
+from tinygrad_notes.kernels.cuda.attention import attention, attention_grad
+from tinygrad_notes.kernels.cuda.convolution import conv, conv_transpose, conv_weight_grad
 from tinygrad_notes.kernels.cuda.ctc import ctc_loss, ctc_loss_grad
+from tinygrad_notes.kernels.cuda.dropout import dropout, dropout_mask
+from tinygrad_notes.kernels.cuda.elementwise import erf, exp, gelu, gelu_grad, sigmoid, silu, silu_grad, tanh
+from tinygrad_notes.kernels.cuda.indexing import embedding, embedding_grad, scatter_add
 from tinygrad_notes.kernels.cuda.loss import (
     cross_entropy,
     cross_entropy_grad,
@@ -25,6 +30,17 @@ from tinygrad_notes.kernels.cuda.normalization import (
     layer_norm_grad,
     rms_norm,
     rms_norm_grad,
+)
+from tinygrad_notes.kernels.cuda.optimizer import adam_step, global_norm, sgd_step
+from tinygrad_notes.kernels.cuda.pooling import (
+    adaptive_avg_pool,
+    adaptive_avg_pool_grad,
+    adaptive_max_pool,
+    avg_pool,
+    avg_pool_grad,
+    max_pool,
+    max_pool_gather,
+    max_pool_grad,
 )
 from tinygrad_notes.kernels.cuda.products import linear, matmul
 from tinygrad_notes.kernels.cuda.recurrent import (

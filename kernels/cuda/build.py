@@ -23,6 +23,7 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
 FLAGS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to every module
 TABLE = launch.FOLDER / "registers.md"
 # Kernels that may spill, and why: how "file kernel" begins in the table.
+_DIVISION = "registers are saved around the division of 64-bit numbers; adaptive windows of uneven sizes only"
 _CALLS = "a few registers are saved around the calls of float64's division, exp and log; not a hot kernel"
 SPILLS = {
     "softmax.cu softmax_block<double": _CALLS,
@@ -30,6 +31,10 @@ SPILLS = {
     "softmax.cu softmax_grad_columns<double": _CALLS,
     "loss.cu cross_entropy_grad<double": _CALLS,
     "ctc.cu ctc_backward<float>": _CALLS,
+    "attention.cu attention_tiles<float, 2, 128>": "two registers: results and a tile's probabilities in parts take 96",
+    "attention_grad.cu attention_grad_keys<float, 2, 128>": "two results take 128 registers; a tile has 384 products",
+    "pooling.cu avg_pool_grad<float, true": _DIVISION,
+    "pooling.cu avg_pool_grad<double, true": _DIVISION,
     "normalization.cu finish_grad": "a division of 64 bits, which is a call, outside of the large loops",
 }
 

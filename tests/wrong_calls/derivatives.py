@@ -38,6 +38,8 @@ AREAS: dict[str, list[tuple]] = {
         ("tn.hvp(lambda t: t.sum(), x, v)", S, "hvp: v has shape (3,), x (2, 3)"),
         ("tn.jacobian(lambda t: 5.0, x)", D, "jacobian: the function returned 5.0, expected one Tensor"),
         ("tn.checkpoint(lambda t: 5.0, w)", D, "checkpoint: the function returned something else than a Tensor"),
+        ("tn.capture(3)", D, "capture: function is 3, expected something to call"),
+        ("tn.capture(abs, warmup=0)", S, "capture: warmup is 0, expected a number of calls of at least 1"),
         ("tn.use_kernels('fast').__enter__()", V, "use_kernels: there is no backend 'fast', only "),
         ("tn.precision('medium').__enter__()", D, "precision: choice is 'medium', expected 'highest' or 'high'"),
         ("tn.set_num_threads(0)", D, "set_num_threads: count is 0, expected an integer from 1 to "),

@@ -8,7 +8,7 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.modes import mode
+from tinygrad_notes.modes import mode, recording
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
@@ -268,7 +268,7 @@ def _integers(indices, name):
 
 def check_range(indices, size, name, what, low=0):
     """IndexError when an index is outside ``low`` .. ``size`` - 1."""
-    if indices.size and (indices.min() < low or indices.max() >= size):
+    if indices.size and not recording() and (indices.min() < low or indices.max() >= size):
         wrong = indices.min() if indices.min() < low else indices.max()
         raise IndexError(f"{name}: index {int(wrong)} is out of range for {what} = {size}")
 

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.activation import softplus
 from tinygrad_notes.ops.arguments import at_least, count, flag, number, probability
 from tinygrad_notes.ops.arithmetic import abs, square, subtract
@@ -145,9 +146,10 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     check_floating(input, target)
     if weight is not None and not fits(as_shape(weight), input.shape):
         raise ShapeError(f"weight has shape {tuple(as_shape(weight))}, which does not broadcast to {input.shape}")
-    outside = input.data[~((input.data >= 0) & (input.data <= 1))]
-    if outside.size:
-        raise ShapeError(f"input has {float(outside[0]):g}, expected a number from 0 to 1")
+    if not recording():
+        outside = input.data[~((input.data >= 0) & (input.data <= 1))]
+        if outside.size:
+            raise ShapeError(f"input has {float(outside[0]):g}, expected a number from 0 to 1")
     check_probabilities(target, "a number from 0 to 1", 1)
     losses = binary_cross_entropy_(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
@@ -242,7 +244,8 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     """
     logits = operand(input)
     labels = target.data if type(target) is Tensor else target
-    plain = weight is None and reduction == "mean" and not label_smoothing and type(labels) is type(logits.data)
+    plain = weight is None and reduction == "mean" and not label_smoothing
+    plain = plain and type(labels) is type(logits.data) is np.ndarray  # looking at labels on a GPU would wait for it
     plain = plain and type(ignore_index) is int and ignore_index < 0
     if plain and 0 < logits.data.size <= SMALL and labels.dtype.kind in "iu":
         shape = logits.data.shape
@@ -341,5 +344,8 @@ def _reduced_by_share(losses, share, reduction, shape):
     total = sum(losses)
     if reduction == "sum":
         return total
+    if type(share) is not np.ndarray:  # a GPU divides without telling us by what: where all is ignored, 0 / 0
+        with np.errstate(invalid="ignore"):
+            return total / share.sum()
     divisor = float(share.sum())
     return total / divisor if divisor else total * math.nan

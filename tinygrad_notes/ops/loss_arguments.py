@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.reduction import mean, sum
 from tinygrad_notes.ops.shape import moveaxis, operand, reshape
@@ -48,7 +49,7 @@ def check_floating(input, target):
 def check_probabilities(target, expected, most=math.inf):
     """Targets are probabilities, give or take some rounding. One that gets a gradient may be moved anywhere."""
     slack = 1e-3
-    if target.size and target.node is None:
+    if target.size and target.node is None and not recording():
         low, high = float(target.data.min()), float(target.data.max())
         if not (-slack <= low and high <= most + slack):
             wrong = high if high > most + slack else low
@@ -70,7 +71,7 @@ def batch_shape(shape):
 
 def check_signs(target):
     """Targets are 1 or -1; 0, as of a probability, is a mistake. One that gets a gradient may be moved anywhere."""
-    if target.node is None:
+    if target.node is None and not recording():
         wrong = target.data[(target.data != 1) & (target.data != -1)]
         if wrong.size:
             raise ShapeError(f"target has {float(wrong[0]):g}, expected 1 or -1")
@@ -100,14 +101,20 @@ def rows_and_labels(input, target, ignore_index):
     if labels.dtype.kind not in "iu":
         raise DTypeError(f"target is {labels.dtype}, expected integer labels (probabilities have input's shape)")
     labels, classes = labels.astype(int64).reshape(-1), rows.shape[1]
+    ignored = None if ignore_index is None else count(ignore_index, "ignore_index", -(2**63))
+    if not recording():
+        _check_labels(labels, classes, ignored)
+    return rows, labels if type(labels) is type(rows.data) else np.asarray(labels, like=rows.data), shape
+
+
+def _check_labels(labels, classes, ignored):
     wrong = (labels < 0) | (labels >= classes)
     expected = f"0 to {classes - 1} ({classes} classes)"
-    if ignore_index is not None:
-        wrong &= labels != count(ignore_index, "ignore_index", -(2**63))
-        expected += f" or ignore_index = {ignore_index}"
+    if ignored is not None:
+        wrong &= labels != ignored
+        expected += f" or ignore_index = {ignored}"
     if wrong.any():
         raise IndexError(f"target has label {int(labels[wrong][0])}, expected {expected}")
-    return rows, labels if type(labels) is type(rows.data) else np.asarray(labels, like=rows.data), shape
 
 
 def class_weight(weight, rows):

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
+from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.activation import relu
 from tinygrad_notes.ops.arguments import probability
 from tinygrad_notes.ops.comparison import where
@@ -194,7 +195,7 @@ def _lengths_of(lengths, x, name=""):
         raise ShapeError(
             f"{name}lengths has shape {tuple(lengths.shape)}, expected ({x.shape[1]},), one for each sequence"
         )
-    if lengths.size and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[0]:
+    if lengths.size and not recording() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[0]:
         low, high = int(lengths.min()), int(lengths.max())
         raise ShapeError(f"{name}lengths are from {low} to {high}, expected 0 to {x.shape[0]}, the number of steps")
     return lengths if type(lengths) is type(x) else np.asarray(lengths, like=x)

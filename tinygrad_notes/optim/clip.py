@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.tensor import Tensor, wrap
 from tinygrad_notes.writes import mark_written
@@ -56,6 +57,12 @@ def clip_grad_norm_(
         return wrap(np.zeros((), np.float32))
     arrays = [gradient.data for gradient in gradients]
     norm = _norm(arrays, norm_type)
+    if DEVICES[type(arrays[0])] != "cpu" and not error_if_nonfinite:  # nothing waits for the device to say the norm
+        scale = np.minimum(max_norm / (norm + 1e-6), 1)
+        for array in arrays:
+            array *= scale.astype(array.dtype)
+            mark_written(array)
+        return wrap(norm)
     size = float(norm)
     if error_if_nonfinite and not math.isfinite(size):
         raise GradientError(

@@ -8,7 +8,7 @@ from typing import Any
 from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import describe
 from tinygrad_notes.kernels import DEVICES
-from tinygrad_notes.modes import enable_grad
+from tinygrad_notes.modes import apart, enable_grad
 from tinygrad_notes.ops.arguments import at_least, flag
 from tinygrad_notes.tensor import Tensor, has_memory, to_array, to_device, wrap
 from tinygrad_notes.writes import mark_written
@@ -125,6 +125,14 @@ class Optimizer:
                 raise DTypeError(f"{type(self).__name__}.step: closure is {closure!r}, expected a function or None")
             with enable_grad():
                 loss = closure()
+        between_graphs = apart.get()
+        if between_graphs is None:
+            self._step()
+        else:
+            between_graphs(self._step, [p for group in self.param_groups for p in group["params"]])
+        return loss
+
+    def _step(self) -> None:
         work = []
         for group, slots in zip(self.param_groups, self._slots):
             parameters, gradients, chosen = [], [], []
@@ -147,7 +155,6 @@ class Optimizer:
             self.update(*task)
             for array in task[3]:
                 mark_written(array)
-        return loss
 
     def _misfit(self, number: int, parameter: Tensor, gradient: Any) -> GradientError:
         return GradientError(

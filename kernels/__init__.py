@@ -39,7 +39,7 @@ BACKENDS: dict[str, dict[type, ModuleType]] = {  # choice: array type: backend
 _COMPILED = "tinygrad_notes.kernels.cpu"  # for NumPy's arrays; it brings Numba, so the first op that needs it loads it
 _CUDA = "tinygrad_notes.kernels.cuda"  # for CuPy's arrays; those of NumPy it refuses, but for the stand-in of the tests
 
-PRECISIONS = ("highest", "high")
+PRECISIONS = ("highest", "high", "medium")
 
 _table: ContextVar[dict[type, ModuleType]] = ContextVar("kernels", default=BACKENDS["default"])
 PRECISION: ContextVar[str] = ContextVar("precision", default="highest")
@@ -109,14 +109,20 @@ def use_kernels(choice: str) -> Iterator[None]:
 
 @contextmanager
 def precision(choice: str) -> Iterator[None]:
-    """How exact products of float32 matrices are, in this thread or task: ``"highest"``, the default, or ``"high"``.
+    """How exact products of float32 matrices are, in this thread or task: ``"highest"``, ``"high"`` or ``"medium"``.
 
-    Where a processor has AMX, which multiplies bfloat16 (8 digits), a float32 (24 digits) is the sum of three of them,
-    and a product takes six of theirs: ``"highest"``. ``"high"`` keeps two, rounded, and takes three products: half the
-    work, with an error of some 1e-5 of the largest value, as PyTorch's ``set_float32_matmul_precision("high")``
-    permits. It is for ``matmul``, ``linear``, convolutions, attention, recurrent scans and what is built on them; of a
-    backward pass the precision counts that is in force when it runs. Other ops, float64, and machines without AMX
-    compute the same with both.
+    What multiplies matrices fast multiplies short numbers. ``"highest"``, the default, splits a float32 (24 binary
+    digits) into several of them and is as exact as float32; the others permit less, as those of PyTorch's
+    ``set_float32_matmul_precision`` do:
+
+    - A GPU multiplies TF32 (11 digits). ``"highest"`` takes two for each float32, ``"high"`` one, with an error of some
+      1e-3 of the largest value; ``"medium"`` may take bfloat16 (8 digits) for it, with one of some 1e-2.
+    - AMX multiplies bfloat16. ``"highest"`` takes three for each float32 and six products for one; ``"high"`` and
+      ``"medium"`` two and three, with an error of some 1e-5.
+
+    It is for ``matmul``, ``linear``, convolutions, attention, recurrent scans and what is built on them; of a backward
+    pass the precision counts that is in force when it runs. Other ops, float64, and processors without AMX compute the
+    same with all.
 
     Use it as a context manager, ``with precision("high"): ...``, or as a decorator.
 
@@ -124,14 +130,14 @@ def precision(choice: str) -> Iterator[None]:
     ...     y = tn.tensor([[1.0, 2.0]]) @ tn.tensor([[3.0], [4.0]])
     >>> y
     Tensor([[11.]])
-    >>> with tn.precision("medium"):
+    >>> with tn.precision("low"):
     ...     pass
     Traceback (most recent call last):
         ...
-    tinygrad_notes.errors.DTypeError: precision: choice is 'medium', expected 'highest' or 'high'
+    tinygrad_notes.errors.DTypeError: precision: choice is 'low', expected 'highest', 'high' or 'medium'
     """
     if choice not in PRECISIONS:
-        raise DTypeError(f"precision: choice is {choice!r}, expected {' or '.join(map(repr, PRECISIONS))}")
+        raise DTypeError(f"precision: choice is {choice!r}, expected 'highest', 'high' or 'medium'")
     token = PRECISION.set(choice)
     try:
         yield

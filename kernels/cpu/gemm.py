@@ -13,7 +13,7 @@ from tinygrad_notes.kernels.cpu.isa.tile import ROWS
 from tinygrad_notes.kernels.cpu.isa.vector import itemsize, one, variable, zero
 from tinygrad_notes.kernels.cpu.panels import VECTOR_BYTES, multiply_vectors
 
-PARTS = {"highest": 3, "high": 2}  # of bfloat16, for each float32
+PARTS = {"highest": 3, "high": 2, "medium": 2}  # of bfloat16, for each float32
 
 
 def parts_now(itemsize: int) -> int:

@@ -25,7 +25,7 @@ FORMATS: dict[Any, tuple[str, Any]] = {
     np.dtype(np.float16): ("Half", np.dtype(np.float32)),
     np.dtype(np.uint16): ("BFloat16", np.dtype(np.float32)),
 }
-PARTS = {"highest": 2, "high": 1}  # tf32 numbers for a float32
+PARTS = {"highest": 2, "high": 1, "medium": 1}  # tf32 numbers for a float32
 TILE_SIZES = (64, 128)  # elements of a head in a tile; shorter heads are filled up with zeros
 THREADS, WARPS, OWN_ROWS = 128, 4, 64
 KEYS = {64: 64, 128: 32}  # rows in the tiles that a block meets, in attention.cu

@@ -28,7 +28,8 @@ Array = np.ndarray
 
 WORKSPACE = 32 << 20  # bytes: what NVIDIA advises for Hopper
 DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
-FLOAT32, TF32, FLOAT64 = 68, 77, 70  # cublasComputeType: with FLOAT32 operands keep all their digits
+FLOAT32, FLOAT64 = 68, 70  # cublasComputeType: operands keep all their digits
+SHORTER = {"highest": FLOAT32, "high": 77, "medium": 75}  # of float32 operands: as they are, as TF32, as bfloat16
 DEFAULT_ALGORITHM = -1
 STATUS = {
     1: "its library could not be set up",
@@ -88,7 +89,7 @@ def gemm(a: Array, b: Array, out: Array, alpha: float = 1.0, beta: float = 0.0, 
     """out (..., m, n) = alpha a (..., m, k) b (..., k, n) + beta out. With ``beta`` 0 what ``out`` held does not count.
 
     Batch axes of a and b broadcast to those of ``out``, whose rows must each lie in one piece. With ``precision``
-    "high" products of float32 are products of TF32.
+    "high" products of float32 are products of TF32, with "medium" they may be of bfloat16.
     """
     if a.dtype.name not in DATA_TYPES or a.dtype != b.dtype or a.dtype != out.dtype:
         raise DeviceError(f"cuBLAS has no product of {a.dtype} and {b.dtype} in {out.dtype}")
@@ -233,7 +234,7 @@ def arguments(
     name = a.dtype.name
     kind = ctypes.c_int(DATA_TYPES[name])
     scalar = ctypes.c_double if name == "float64" else ctypes.c_float
-    compute = FLOAT64 if name == "float64" else TF32 if name == "float32" and precision == "high" else FLOAT32
+    compute = FLOAT64 if name == "float64" else SHORTER[precision] if name == "float32" else FLOAT32
     integer, size = ctypes.c_int64, a.dtype.itemsize
 
     def matrix(array: Any, place: int, leading: int, step: int) -> tuple[Any, ...]:

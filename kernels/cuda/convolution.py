@@ -21,7 +21,7 @@ Array = np.ndarray
 Size = tuple[int, ...]
 KINDS = dict.fromkeys(("conv", "conv_weight_grad", "conv_transpose"), "kernel")
 
-PRODUCTS = {"highest": 3, "high": 1}  # of tf32, for one of float32
+PRODUCTS = {"highest": 3, "high": 1, "medium": 1}  # of tf32, for one of float32
 DEPTH, MOST_BITS, MOST_TAPS = 32, 30, 256  # as in convolution.cuh
 MOST_ELEMENTS, MOST_ACROSS = 2**30, 65535  # offsets are 32-bit integers; sizes of a grid
 PACK_THREADS, DIRECT_THREADS, REDUCE_THREADS = 256, 128, 256

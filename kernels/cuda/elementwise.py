@@ -81,7 +81,7 @@ def _run(kernel: str, *operands: Array) -> Array:
         return _run(kernel, *(operand.T for operand in operands)).T
     y = np.empty(x.shape, x.dtype, like=x)
     if x.size:
-        contiguous = (contiguous(operand) for operand in operands)
         grid = blocks(x.size, THREADS * BYTES // x.itemsize)
-        KERNELS.launch(f"{kernel}, {TYPES[x.dtype]}>", grid, (THREADS,), (*contiguous, y, np.int64(x.size)))
+        arguments = (*(contiguous(operand) for operand in operands), y, np.int64(x.size))
+        KERNELS.launch(f"{kernel}, {TYPES[x.dtype]}>", grid, (THREADS,), arguments)
     return y

@@ -41,8 +41,10 @@ DEPTH, PLAIN_TILE, PLAIN_THREADS, SUM_THREADS, SIZES = 32, 64, 256, 256, 13  # a
 WHO = {
     ("float32", "highest"): "tensor",
     ("float32", "high"): "cuBLAS",
+    ("float32", "medium"): "cuBLAS",
     ("float64", "highest"): "cuBLAS",
     ("float64", "high"): "cuBLAS",
+    ("float64", "medium"): "cuBLAS",
 }
 SMALL = 64**3  # m n k of a product
 THIN = 16  # with fewer rows or columns a tile is mostly empty: cuBLAS
@@ -116,7 +118,7 @@ def _product(a: Array, b: Array, bias: Array | None) -> Array:
     if who == "plain":
         _launch_plain(of_a, of_b, bias, y)
     else:
-        _launch_tensor(of_a, of_b, bias, y, 1 if precision == "high" else 3)
+        _launch_tensor(of_a, of_b, bias, y, 3 if precision == "highest" else 1)
     return y
 
 

@@ -108,7 +108,7 @@ def test_gradient_of_one_number_is_nothing():
     for shape in ((), (1, 1)):
         *_, dmask = run(cuda, operands, np.ones(shape, np.float32), mask_grad=True)
         assert dmask.shape == shape
-        assert abs(dmask).max() < 1e-6  # a common number changes nothing
+        assert abs(dmask).max() < 1e-5  # a common number changes nothing: terms of size 1 cancel
 
 
 def test_mask_of_another_float():

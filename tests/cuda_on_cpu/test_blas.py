@@ -246,6 +246,7 @@ def test_which_arithmetic(gpu):
 
     assert asked(np.float32, "highest") == (ctypes.c_float, 68, -1)
     assert asked(np.float32, "high") == (ctypes.c_float, 77, -1)
+    assert asked(np.float32, "medium") == (ctypes.c_float, 75, -1)
     assert asked(np.float64, "high") == (ctypes.c_double, 70, -1)
     assert asked(np.float16, "high") == (ctypes.c_float, 68, -1)
 

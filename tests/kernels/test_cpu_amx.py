@@ -191,8 +191,8 @@ def test_a_chosen_precision_ends_with_its_block():
         with tn.precision("highest"):
             assert PRECISION.get() == "highest"
         assert PRECISION.get() == "high"
-        with pytest.raises(tn.DTypeError, match="choice is 'medium', expected 'highest' or 'high'"):
-            tn.precision("medium").__enter__()
+        with pytest.raises(tn.DTypeError, match="choice is 'low', expected 'highest', 'high' or 'medium'"):
+            tn.precision("low").__enter__()
         with pytest.raises(tn.DTypeError, match="choice is None"):
             tn.precision(None).__enter__()
         assert PRECISION.get() == "high"

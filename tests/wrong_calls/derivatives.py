@@ -41,7 +41,7 @@ AREAS: dict[str, list[tuple]] = {
         ("tn.capture(3)", D, "capture: function is 3, expected something to call"),
         ("tn.capture(abs, warmup=0)", S, "capture: warmup is 0, expected a number of calls of at least 1"),
         ("tn.use_kernels('fast').__enter__()", V, "use_kernels: there is no backend 'fast', only "),
-        ("tn.precision('medium').__enter__()", D, "precision: choice is 'medium', expected 'highest' or 'high'"),
+        ("tn.precision('low').__enter__()", D, "precision: choice is 'low', expected 'highest', 'high' or 'medium'"),
         ("tn.set_num_threads(0)", D, "set_num_threads: count is 0, expected an integer from 1 to "),
         ("y.backward()", G,
          "backward: this Tensor does not depend on anything that requires a gradient (was it computed under",

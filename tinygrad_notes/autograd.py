@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import ERRORS, Releasing, out_of_memory
 from tinygrad_notes.kernels import DEVICES
@@ -52,6 +53,7 @@ def run_backward(
     collected: dict[Node, Any] = {}
     unshared: set[Node] = set()  # of these: leaves whose gradient nothing else holds
     release = not (retain_graph or create_graph)
+    on_gpu = not create_graph and any(DEVICES.get(type(seed)) == "cuda" for seed in seeds)
     anomaly = mode.get().anomaly
     token = mode.set((Mode(True, anomaly=anomaly) if anomaly else RECORD) if create_graph else RAW)
     try:
@@ -104,7 +106,7 @@ def run_backward(
                     if parent is None:
                         continue
                     if not joint:
-                        d = d(g, *kept)
+                        d = kernels.fused(g, d, kept) if on_gpu and op.elementwise else d(g, *kept)  # type: ignore[union-attr]
                     if d is None:
                         continue
                     if d.shape != parent.shape or d.dtype is not parent.dtype:

@@ -57,4 +57,6 @@ from tinygrad_notes.kernels.cpu.softmax import log_softmax, log_softmax_grad, so
 from tinygrad_notes.kernels.cpu.weight_grad import conv_weight_grad
 from tinygrad_notes.kernels.cpu.windows import col2im, conv_im2col, im2col
 
+fused = reference.fused
+
 __all__ = list(reference.__all__)

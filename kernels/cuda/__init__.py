@@ -14,6 +14,7 @@ from tinygrad_notes.kernels.cuda.convolution import conv, conv_transpose, conv_w
 from tinygrad_notes.kernels.cuda.ctc import ctc_loss, ctc_loss_grad
 from tinygrad_notes.kernels.cuda.dropout import dropout, dropout_mask
 from tinygrad_notes.kernels.cuda.elementwise import erf, exp, gelu, gelu_grad, sigmoid, silu, silu_grad, tanh
+from tinygrad_notes.kernels.cuda.fusion import fused
 from tinygrad_notes.kernels.cuda.indexing import embedding, embedding_grad, scatter_add
 from tinygrad_notes.kernels.cuda.loss import (
     cross_entropy,

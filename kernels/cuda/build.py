@@ -92,7 +92,7 @@ def compile_file(kernels: launch.Kernels, architecture: str) -> dict[str, Usage]
                 launch.compile_error(kernels.file, f"for {architecture}", log() or f"NVRTC's status {status}")
             )
 
-    text, name = launch.source(kernels.path).encode(), kernels.file.encode()
+    text, name = kernels.source.encode(), kernels.file.encode()
     check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name, 0, None, None))
     try:
         for expression in kernels.names:

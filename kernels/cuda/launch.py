@@ -32,12 +32,24 @@ class Kernels:
     """The kernels of one .cu file (of this folder); each name is compiled when it is first launched.
 
     ``names`` are all of its kernels with their template arguments: what the compile check and the tests compile.
+    ``written`` is the text where there is no file.
     """
 
-    def __init__(self, file: str, names: Iterable[str], folder: Path = FOLDER):
-        self.file, self.names, self.path = file, tuple(names), folder / file
+    def __init__(self, file: str, names: Iterable[str], folder: Path = FOLDER, written: str | None = None):
+        self.file, self.names, self.path, self.written = file, tuple(names), folder / file, written
         self.compiled: dict[Any, Any] = {}  # what a runner keeps of them
-        FILES[file] = self
+        if written is None:
+            FILES[file] = self
+
+    @property
+    def text(self) -> str:
+        """What is compiled."""
+        return self.path.read_text() if self.written is None else self.written
+
+    @property
+    def source(self) -> str:
+        """The text, which names itself in the compiler's messages."""
+        return f'#line 1 "{self.file}"\n{self.text}'
 
     def launch(
         self,
@@ -99,11 +111,6 @@ def headers() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.cuh")))).hexdigest()[:16]
 
 
-def source(path: Path) -> str:
-    """The text of a .cu file, which names itself in the compiler's messages."""
-    return f'#line 1 "{path.name}"\n{path.read_text()}'
-
-
 def _runner_of(array: Any) -> Runner:
     """The runner for a type of array that is not in the table yet."""
     if type(array).__module__.split(".")[0] == "cupy":
@@ -123,7 +130,7 @@ def _cupy_runner(cupy: Any) -> Runner:
         """The kernel, its function on this device, and the shared memory that it may use there."""
         if name not in kernels.names:
             raise DeviceError(f"{kernels.file} lists no kernel {name!r}, only {', '.join(kernels.names)}")
-        module = cupy.RawModule(code=source(kernels.path), options=options, name_expressions=(name,))
+        module = cupy.RawModule(code=kernels.source, options=options, name_expressions=(name,))
         try:
             kernel = module.get_function(name)
             return [kernel.kernel, WITHOUT_ASKING, kernel]

@@ -12,6 +12,7 @@ from tinygrad_notes.kernels.reference.convolution import (
 from tinygrad_notes.kernels.reference.ctc import ctc_loss, ctc_loss_grad
 from tinygrad_notes.kernels.reference.dropout import dropout, dropout_mask
 from tinygrad_notes.kernels.reference.elementwise import erf, exp, gelu, gelu_grad, sigmoid, silu, silu_grad, tanh
+from tinygrad_notes.kernels.reference.fusion import fused
 from tinygrad_notes.kernels.reference.indexing import embedding, embedding_grad, scatter_add
 from tinygrad_notes.kernels.reference.linear import linear, matmul
 from tinygrad_notes.kernels.reference.loss import (
@@ -61,6 +62,8 @@ __all__ = [
     "gelu_grad",
     "silu",
     "silu_grad",
+    # fusion
+    "fused",
     # linear
     "matmul",
     "linear",

@@ -138,17 +138,17 @@ def _runtime() -> ctypes.PyDLL:
 
 def _kernel(kernels: Kernels, name: str) -> tuple[ctypes.PyDLL, Any, list[str]]:
     """The library that holds the kernel, the kernel, and its parameters as stand_in.h writes them."""
-    return _file(kernels.path, (name,) if _texts else kernels.names, tuple(sorted(_texts.items())))[name]
+    return _file(kernels.file, kernels.text, (name,) if _texts else kernels.names, tuple(sorted(_texts.items())))[name]
 
 
 @functools.cache
 def _file(
-    path: Path, names: tuple[str, ...], texts: tuple[tuple[str, str], ...]
+    file: str, text: str, names: tuple[str, ...], texts: tuple[tuple[str, str], ...]
 ) -> dict[str, tuple[ctypes.PyDLL, Any, list[str]]]:
     """All kernels of a file; where its text or a header's was changed, only the one that is asked for."""
     _runtime()
-    file, changed = path.name, dict(texts)
-    text = changed.get(file, path.read_text())
+    changed = dict(texts)
+    text = changed.get(file, text)
     for header in sorted(changed):  # the changed text takes the header's place
         text = (
             text.replace(f'#include "{header}"', f'#line 1 "{header}"\n{changed[header]}') if header != file else text

@@ -9,11 +9,13 @@ import pytest
 
 from tests.conftest import required
 from tests.cuda_on_cpu import stand_in
+from tests.cuda_on_cpu.test_fusion import calls_of_ops, in_one_file
 from tests.cuda_on_cpu.test_stand_in import FILE, NAMES
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DeviceError
 from tinygrad_notes.kernels import cuda, reference
 from tinygrad_notes.kernels.cuda import build, launch
+from tinygrad_notes.modes import RAW, in_mode
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,16 @@ def test_every_primitive_compiles(table, architecture):
             build.compile_file(primitives, architecture)
     finally:
         del launch.FILES[FILE]
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_every_fused_expression_compiles(table, architecture):
+    with np.errstate(all="ignore"):
+        calls = [call for _, call in calls_of_ops(np.float32)]
+    with in_mode(lambda _: RAW):
+        usage = build.compile_file(in_one_file(calls), architecture)
+    assert len(usage) > 70
+    assert not any(one.spilled for one in usage.values())
 
 
 def test_every_file_of_kernels_is_launched_by_a_family():

@@ -12,6 +12,7 @@ from tests.cuda_on_cpu.stand_in import KernelFault, faulty
 from tests.kernels.operands import normal
 from tests.kernels.test_cpu_elementwise import GRADS, LAYOUTS, UNARY, assert_close
 from tinygrad_notes.kernels import cuda, reference
+from tinygrad_notes.kernels.cuda.launch import FOLDER
 
 SHAPES = [(), (1,), (0,), (3, 0), (7,), (5, 13), (2, 3, 70)]
 EVERY = {**UNARY, **GRADS}
@@ -109,5 +110,6 @@ def test_a_fault_is_caught(replace, by):
         return True
 
     assert right()
-    with faulty("elementwise.cu", replace, by):
+    file = next(name for name in ("elementwise.cu", "elementwise.cuh") if replace in (FOLDER / name).read_text())
+    with faulty(file, replace, by):
         assert False in [right() for _ in stand_in.each_order()]

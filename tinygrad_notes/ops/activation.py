@@ -49,7 +49,7 @@ def relu(a: Array):
     return np.maximum(a, 0), lambda g, y: g * (y > 0)
 
 
-@op(elementwise=True)
+@op(elementwise=True, floating=True)
 def leaky_relu(a: Array, negative_slope=0.01):
     """a where a > 0, else ``negative_slope`` a. At 0 the derivative is the slope's.
 
@@ -57,7 +57,7 @@ def leaky_relu(a: Array, negative_slope=0.01):
     Tensor([-0.25,  2.  ])
     """
     negative_slope = number(negative_slope, "negative_slope")
-    return np.where(np.greater(a, 0), a, np.multiply(a, negative_slope)), lambda g, a: where(
+    return kernels.fused(a, lambda a: np.where(a > 0, a, a * negative_slope), ()), lambda g, a: where(
         a > 0, g, g * negative_slope
     )
 
@@ -110,9 +110,12 @@ def softplus(a: Array, beta=1.0, threshold=20.0):
     beta, threshold = number(beta, "beta"), number(threshold, "threshold")
     if not beta > 0:
         raise ShapeError(f"beta is {beta}, expected a number above 0")
-    z = np.multiply(a, beta)
-    value = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta
-    return np.where(z > threshold, a, value), lambda g, a: g * where(a * beta > threshold, 1.0, sigmoid(a * beta))
+
+    def value(a):
+        z = np.multiply(a, beta)
+        return np.where(z > threshold, a, (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta)
+
+    return kernels.fused(a, value, ()), lambda g, a: g * where(a * beta > threshold, 1.0, sigmoid(a * beta))
 
 
 @op(elementwise=True, floating=True)
@@ -124,7 +127,7 @@ def elu(a: Array, alpha=1.0):
     """
     alpha = _finite(alpha, "alpha")
     return (
-        np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))),
+        kernels.fused(a, lambda a: np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))), ()),
         lambda g, a: where(a > 0, g, g * (alpha * exp(_below(a)))),
     )
 
@@ -138,7 +141,7 @@ def selu(a: Array):
     Tensor([-1.1113,  0.    ,  2.1014])
     """
     return (
-        SELU_SCALE * np.where(a > 0, a, SELU_ALPHA * np.expm1(np.minimum(a, 0))),
+        kernels.fused(a, lambda a: SELU_SCALE * np.where(a > 0, a, SELU_ALPHA * np.expm1(np.minimum(a, 0))), ()),
         lambda g, a: where(a > 0, g * SELU_SCALE, g * (SELU_SCALE * SELU_ALPHA * exp(_below(a)))),
     )
 
@@ -156,7 +159,7 @@ def celu(a: Array, alpha=1.0):
     if not alpha > 0:
         raise ShapeError(f"alpha is {alpha}, expected a number above 0")
     return (
-        np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha)),
+        kernels.fused(a, lambda a: np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha)), ()),
         lambda g, a: where(a > 0, g, g * exp(_below(a) / alpha)),
     )
 
@@ -193,7 +196,10 @@ def hardsigmoid(a: Array):
     >>> tn.hardsigmoid([-3.0, 0.0, 1.5, 3.0])
     Tensor([0.  , 0.5 , 0.75, 1.  ])
     """
-    return np.clip(a / 6 + 0.5, 0, 1), lambda g, a: where(logical_and(a > -3, a < 3), g / 6.0, 0.0)
+    return (
+        kernels.fused(a, lambda a: np.clip(a / 6 + 0.5, 0, 1), ()),
+        lambda g, a: where(logical_and(a > -3, a < 3), g / 6.0, 0.0),
+    )
 
 
 @op(elementwise=True, floating=True)
@@ -204,7 +210,7 @@ def hardswish(a: Array):
     Tensor([-0.3333,  0.    ,  3.    ,  5.    ])
     """
     return (
-        a * np.clip(a + 3, 0, 6) / 6,
+        kernels.fused(a, lambda a: a * np.clip(a + 3, 0, 6) / 6, ()),
         lambda g, a: where(logical_and(a > -3, a < 3), g * (a / 3.0 + 0.5), where(a >= 3, g, 0.0)),
     )
 
@@ -216,10 +222,14 @@ def mish(a: Array):
     >>> tn.mish([-1.0, 0.0, 1.0]).round(4)
     Tensor([-0.3034,  0.    ,  0.8651])
     """
+    return kernels.fused(a, _mish, ()), lambda g, a: g * _mish_slope(a, tanh(softplus(a)))
+
+
+def _mish(a):
     # tanh(log(1 + e)) = ((1 + e)² - 1) / ((1 + e)² + 1), divided by e² where e = eᵃ is large
     e = np.exp(-np.abs(a))
     top = np.where(a > 0, 1 + 2 * e, e * (e + 2))
-    return a * (top / (top + np.where(a > 0, 2 * e * e, 2))), lambda g, a: g * _mish_slope(a, tanh(softplus(a)))
+    return a * (top / (top + np.where(a > 0, 2 * e * e, 2)))
 
 
 def _mish_slope(a, t):
@@ -233,13 +243,13 @@ def softsign(a: Array):
     >>> tn.softsign([-1.0, 0.0, 3.0])
     Tensor([-0.5 ,  0.  ,  0.75])
     """
-    return a / (1 + np.abs(a)), lambda g, a: g / ((1.0 + abs(a)) * (1.0 + abs(a)))
+    return kernels.fused(a, lambda a: a / (1 + np.abs(a)), ()), lambda g, a: g / ((1.0 + abs(a)) * (1.0 + abs(a)))
 
 
 @op(elementwise=True)
 def _prelu(a: Array, slope: Array):
     return (
-        np.where(np.greater(a, 0), a, np.multiply(a, slope)),
+        kernels.fused(a, lambda a, slope: np.where(a > 0, a, a * slope), (slope,)),
         lambda g, a, slope: where(a > 0, g, g * slope),
         lambda g, a: where(a > 0, 0.0, g * a),
     )

@@ -115,7 +115,10 @@ def logsigmoid(a: Array):
     >>> tn.value_and_grad(tn.logsigmoid)(0.0)[1]
     Tensor(0.5)
     """
-    return np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), lambda g, a: g * sigmoid(-a)
+    return (
+        kernels.fused(a, lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), ()),
+        lambda g, a: g * sigmoid(-a),
+    )
 
 
 @op(elementwise=True)

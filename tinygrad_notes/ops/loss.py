@@ -76,17 +76,17 @@ def _difference(input, target):
 @op(elementwise=True)
 def binary_cross_entropy_with_logits_(input: Array, target: Array, pos_weight: Array):
     """(1 - t) x + (1 + (w - 1) t) log(1 + e⁻ˣ)."""
-    value = (1 - target) * input + (1 + (pos_weight - 1) * target) * _softplus(-input)
     return (
-        value,
+        kernels.fused(input, _of_logits, (target, pos_weight)),
         lambda g, input, target, pos_weight: g * (1.0 - target - (1.0 + (pos_weight - 1.0) * target) * sigmoid(-input)),
         lambda g, input, pos_weight: g * ((pos_weight - 1.0) * softplus(-input, 1.0, math.inf) - input),
         lambda g, input, target: g * target * softplus(-input, 1.0, math.inf),
     )
 
 
-def _softplus(a):
-    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
+def _of_logits(x, target, pos_weight):
+    softplus_of_minus_x = np.maximum(-x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return (1 - target) * x + (1 + (pos_weight - 1) * target) * softplus_of_minus_x
 
 
 @named
@@ -112,13 +112,16 @@ def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None
 @op(elementwise=True)
 def binary_cross_entropy_(input: Array, target: Array):
     """-(t max(log x, -100) + (1 - t) max(log(1 - x), -100))."""
-    with np.errstate(divide="ignore"):
-        value = (1 - target) * np.maximum(np.log1p(-input), -100) + target * np.maximum(np.log(input), -100)
     return (
-        -value,
+        kernels.fused(input, _of_probabilities, (target,)),
         lambda g, input, target: g * (input - target) / maximum(input * (1.0 - input), 1e-12),
         lambda g, input: g * (_log_of_rest(input) - _log_at_least(input)),
     )
+
+
+def _of_probabilities(x, target):
+    with np.errstate(divide="ignore"):
+        return -((1 - target) * np.maximum(np.log1p(-x), -100) + target * np.maximum(np.log(x), -100))
 
 
 def _log_at_least(x):

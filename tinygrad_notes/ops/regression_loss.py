@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from tinygrad_notes import kernels
 from tinygrad_notes.errors import ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import at_least, flag
@@ -24,9 +25,12 @@ from tinygrad_notes.registry import Array, op
 @op(elementwise=True)
 def huber_(a: Array, delta):
     """a²/2 up to ``delta``, beyond it the tangent."""
-    size = np.abs(a)
-    value = np.where(size < delta, 0.5 * a * a, delta * (size - 0.5 * delta))
-    return value, lambda g, a: g * clip(a, -delta, delta)
+
+    def value(a):
+        size = np.abs(a)
+        return np.where(size < delta, 0.5 * a * a, delta * (size - 0.5 * delta))
+
+    return kernels.fused(a, value, ()), lambda g, a: g * clip(a, -delta, delta)
 
 
 @named

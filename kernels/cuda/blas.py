@@ -31,6 +31,7 @@ DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaD
 FLOAT32, FLOAT64 = 68, 70  # cublasComputeType: operands keep all their digits
 SHORTER = {"highest": FLOAT32, "high": 77, "medium": 75}  # of float32 operands: as they are, as TF32, as bfloat16
 DEFAULT_ALGORITHM = -1
+SUMS_IN_FLOAT32 = 16  # cublasMath: else parts of a sum over k may be added up in the 16 bits of the result
 STATUS = {
     1: "its library could not be set up",
     3: "there is no memory left on the GPU",
@@ -176,6 +177,7 @@ class Handle:
         self.library = library
         self.pointer = ctypes.c_void_p()
         self.check(library.cublasCreate_v2(ctypes.byref(self.pointer)))
+        self.check(library.cublasSetMathMode(self.pointer, ctypes.c_int(SUMS_IN_FLOAT32)))
         self.stream: int | None = None
         self.workspaces: dict[int, Any] = {}
 
@@ -191,14 +193,25 @@ class Handle:
         self.check(self.library.cublasSetWorkspace_v2(self.pointer, workspace, ctypes.c_size_t(WORKSPACE)))
         self.stream = stream
 
+    def forget(self, stream: int) -> None:
+        self.workspaces.pop(stream, None)
+        if stream == self.stream:
+            self.stream = None
+
     @staticmethod
     def check(status: int) -> None:
         if status:
             raise DeviceError(f"cuBLAS: {STATUS.get(status, 'an unknown error')} (status {status})")
 
 
-# By device and thread, and never freed: a captured graph goes on using the workspace.
+# By device and thread. Workspaces stay until forget(): a captured graph goes on using its stream's.
 _handles: dict[tuple[int, int], Handle] = {}
+
+
+def forget(stream: int) -> None:
+    """Let go of the workspaces of a stream that ends: nothing runs there any more, and another may get its address."""
+    for handle in list(_handles.values()):
+        handle.forget(stream)
 
 
 @functools.cache

@@ -75,7 +75,16 @@ def version() -> str:
 
 
 def compile_file(kernels: launch.Kernels, architecture: str) -> dict[str, Usage]:
-    """What each of the kernels takes on ``architecture``; DeviceError where it does not compile."""
+    """What each of the kernels takes on ``architecture``; DeviceError, which names the first that does not compile."""
+    try:
+        return _compiled(kernels, kernels.names, architecture, "all its kernels")
+    except DeviceError:
+        for name in kernels.names:  # the compiler says which line is wrong, not for which kernel
+            _compiled(kernels, (name,), architecture, name)
+        raise
+
+
+def _compiled(kernels: launch.Kernels, names: tuple[str, ...], architecture: str, what: str) -> dict[str, Usage]:
     nvrtc, include = _required()
     program = ctypes.c_void_p()
 
@@ -88,14 +97,13 @@ def compile_file(kernels: launch.Kernels, architecture: str) -> dict[str, Usage]
 
     def check(status: int) -> None:
         if status:
-            raise DeviceError(
-                launch.compile_error(kernels.file, f"for {architecture}", log() or f"NVRTC's status {status}")
-            )
+            found = log() or f"NVRTC's status {status}"
+            raise DeviceError(launch.compile_error(kernels.file, f"{what} for {architecture}", found))
 
     text, name = kernels.source.encode(), kernels.file.encode()
     check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name, 0, None, None))
     try:
-        for expression in kernels.names:
+        for expression in names:
             check(nvrtc.nvrtcAddNameExpression(program, expression.encode()))
         flags = [f"-arch={architecture}", *FLAGS, "--ptxas-options=-v", f"-I{launch.FOLDER}"]
         flags += [f"-I{include}"] if include else []
@@ -105,7 +113,7 @@ def compile_file(kernels: launch.Kernels, architecture: str) -> dict[str, Usage]
             for entry, _, stores, loads, registers, rest in ENTRY.findall(log())
         }
         usage = {}
-        for expression in kernels.names:
+        for expression in names:
             lowered = ctypes.c_char_p()
             check(nvrtc.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(lowered)))
             usage[expression] = found[(lowered.value or b"").decode()]

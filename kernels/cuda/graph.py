@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tinygrad_notes.errors import DeviceError
+from tinygrad_notes.kernels.cuda import blas
 
 RECORDINGS: weakref.WeakSet[Graphs] = weakref.WeakSet()  # all there are: tn.cuda.memory_summary counts their memory
 
@@ -27,6 +28,7 @@ class Graphs:
     def __init__(self, cupy: Any):
         self.cupy = cupy
         self.stream = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
+        weakref.finalize(self, blas.forget, self.stream.ptr)
         self.pool = cupy.cuda.MemoryPool()
         RECORDINGS.add(self)
         self.before, self.after = (cupy.cuda.Event(disable_timing=True) for _ in range(2))

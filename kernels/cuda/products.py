@@ -30,6 +30,11 @@ class Shape(NamedTuple):
         return self.block_m // self.warp_m * (self.block_n // self.warp_n) * 32
 
     @property
+    def together(self) -> int:
+        """Blocks on one multiprocessor: its registers are enough for 256 of such threads."""
+        return 256 // self.threads
+
+    @property
     def shared(self) -> int:
         return self.stages * (self.block_m + self.block_n) * DEPTH * 4
 
@@ -50,7 +55,8 @@ SMALL = 64**3  # m n k of a product
 THIN = 16  # with fewer rows or columns a tile is mostly empty: cuBLAS
 LARGE, LITTLE = Shape(128, 128, 64, 32, 3), Shape(64, 64, 32, 32, 3)
 SHAPES = {3: (LARGE, LITTLE), 1: (Shape(128, 128, 64, 64, 3),)}  # by how many products of tf32 make one
-FULL = 132  # blocks that keep a GPU busy
+FULL = 132  # multiprocessors of a GPU: blocks of a wave
+LITTLE_COST = 4 / 3  # time of a little tile, beside its share of a large one's
 PART = 512  # elements of k that repay a part of their own
 MOST_PARTS = 32
 
@@ -124,11 +130,14 @@ def _product(a: Array, b: Array, bias: Array | None) -> Array:
 
 def plan(m: int, n: int, k: int, batch: int, products: int) -> tuple[Shape, int]:
     """The tiles for a product, and how deep each part of k is: k itself, or less where tiles alone fill no GPU."""
-    for shape in SHAPES[products]:
-        count = _tiles(m, n, shape.block_m, shape.block_n) * batch
-        if count >= FULL:
-            return shape, k
-    parts = max(1, min(2 * FULL // count, k // PART, MOST_PARTS))
+
+    def time(shape: Shape) -> float:  # of all waves: the last may be nearly empty
+        waves = -(-_tiles(m, n, shape.block_m, shape.block_n) * batch // FULL)
+        return waves * shape.block_m * shape.block_n * (LITTLE_COST if shape is LITTLE else 1)
+
+    shape = min(SHAPES[products], key=time)
+    count = _tiles(m, n, shape.block_m, shape.block_n) * batch
+    parts = max(1, min(FULL * shape.together // count, k // PART, MOST_PARTS))
     return shape, k if parts == 1 else -(-k // (parts * DEPTH)) * DEPTH
 
 

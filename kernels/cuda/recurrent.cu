@@ -149,7 +149,8 @@ lstm_step_grad(const T* g_outputs, const T* gates, const T* cells, const T* c0, 
     for (int g = 0; g < 4; ++g) g_projected[of_gates + g * hidden] = gate[g];
 }
 
-template <class T>
+// Where r stands at h, n and z come first; then, by the product of n's gradient with W_hn, r: gru_reset_grad.
+template <class T, int KIND>
 __global__ void __launch_bounds__(256)
 gru_step_grad(const T* g_outputs, const T* gates, const T* outputs, const T* h0, const T* product, T* g_h,
               T* g_projected, T* g_hidden, const long long* lengths, int t, int before, Sizes sizes) {
@@ -163,36 +164,18 @@ gru_step_grad(const T* g_outputs, const T* gates, const T* outputs, const T* h0,
     const T dh = g_outputs[scan.row(t, at.n, hidden) + at.u] + from_before;
     gates += scan.row(t, at.n, 4 * hidden) + at.u;
     g_projected += scan.row(t, at.n, 3 * hidden) + at.u;
-    g_hidden += scan.row(t, at.n, 3 * hidden) + at.u;
-    const T r = gates[0], z = gates[hidden], n = gates[2 * hidden], kept = gates[3 * hidden];
-    const T g_n = gru_slope_n(dh, z, n);
+    const T z = gates[hidden], n = gates[2 * hidden], g_n = gru_slope_n(dh, z, n);
+    const T g_z = gru_slope_z(dh, z, n, scan.previous(outputs, h0, t, at.n, at.end)[at.u]);
     g_h[at.state] = dh * z;
-    g_projected[0] = g_hidden[0] = gru_slope_r(g_n * kept, r);
-    g_projected[hidden] = g_hidden[hidden] =
-        gru_slope_z(dh, z, n, scan.previous(outputs, h0, t, at.n, at.end)[at.u]);
+    g_projected[hidden] = g_z;
     g_projected[2 * hidden] = g_n;
-    g_hidden[2 * hidden] = g_n * r;
-}
-
-// Where r stands at h, n and z come first; then, by the product of n's gradient with W_hn, r.
-template <class T>
-__global__ void __launch_bounds__(256)
-gru_candidate_grad(const T* g_outputs, const T* gates, const T* outputs, const T* h0, const T* product, T* g_h,
-                   T* g_projected, const long long* lengths, int t, int before, Sizes sizes) {
-    const Scan scan(sizes);
-    Unit at;
-    if (!find_unit(at, scan, lengths)) return;
-    const T from_before = carried(product, g_h, at, before);
-    g_h[at.state] = from_before;
-    if (t >= at.end) return;
-    const int hidden = scan.hidden;
-    const T dh = g_outputs[scan.row(t, at.n, hidden) + at.u] + from_before;
-    gates += scan.row(t, at.n, 4 * hidden) + at.u;
-    g_projected += scan.row(t, at.n, 3 * hidden) + at.u;
-    const T z = gates[hidden], n = gates[2 * hidden];
-    g_h[at.state] = dh * z;
-    g_projected[hidden] = gru_slope_z(dh, z, n, scan.previous(outputs, h0, t, at.n, at.end)[at.u]);
-    g_projected[2 * hidden] = gru_slope_n(dh, z, n);
+    if (KIND == GRU) {
+        const T r = gates[0], kept = gates[3 * hidden];
+        g_hidden += scan.row(t, at.n, 3 * hidden) + at.u;
+        g_projected[0] = g_hidden[0] = gru_slope_r(g_n * kept, r);
+        g_hidden[hidden] = g_z;
+        g_hidden[2 * hidden] = g_n * r;
+    }
 }
 
 template <class T>
@@ -246,17 +229,22 @@ valid_rows(const T* x, T* y, const long long* lengths, Sizes sizes) {
     }
 }
 
-// Σ over the rows of x (rows, columns), in float64: a block for 32 columns, a warp for each 32nd of the rows.
-template <class T>
+// Σ over the rows of x (rows, columns), `part` of them at a time, in float64: sums (parts, columns). A block for 32
+// columns of a part, a warp for each 32nd of its rows.
+template <class T, class S>
 __global__ void __launch_bounds__(1024)
-column_sums(const T* x, T* sums, long long rows, int columns) {
+column_sums(const T* x, S* sums, long long rows, long long part, int columns) {
     __shared__ double of_warps[32][33];  // one more than 32: a column lies in 32 banks
-    const int lane = threadIdx.x, warp = threadIdx.y, column = blockIdx.x * 32 + lane;
+    const int lane = threadIdx.x, warp = threadIdx.y, first = blockIdx.x * 32, column = first + lane;
+    const long long begin = blockIdx.y * part, end = min(rows, begin + part);
     double sum = 0;
-    if (column < columns)
-        for (long long row = warp; row < rows; row += 32) sum += static_cast<double>(x[row * columns + column]);
+    if (column < columns) {
+#pragma unroll 4
+        for (long long row = begin + warp; row < end; row += 32) sum += static_cast<double>(x[row * columns + column]);
+    }
     of_warps[warp][lane] = sum;
     __syncthreads();
     sum = warp_sum(of_warps[lane][warp]);
-    if (lane == 0 && blockIdx.x * 32 + warp < columns) sums[blockIdx.x * 32 + warp] = static_cast<T>(sum);
+    if (lane == 0 && first + warp < columns)
+        sums[static_cast<long long>(blockIdx.y) * columns + first + warp] = static_cast<S>(sum);
 }

@@ -8,6 +8,7 @@ product and one kernel for all that is pointwise (``recurrent.cu``); a graph mak
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ GATES = {"TANH": 1, "RELU": 1, "LSTM": 4, "GRU": 3, "GRU_BEFORE": 3}  # of the k
 REVERSE, PADDED, BIASED = 1, 2, 4  # recurrent_cells.cuh
 STEP_THREADS = 256
 MOST_BLOCKS_ALONG_Y = 65535
+BLOCKS_OF_SUMS, ROWS_OF_A_PART = 264, 256  # of sums of columns: blocks that keep a GPU busy; rows that repay a block
 # The largest H, of float32, for which blocks do all steps. To be measured: a launch costs some 3 µs where no graph
 # saves it; a block reads a MiB of weights in some 9 µs from the L2 cache.
 LARGEST_HIDDEN = {"TANH": 256, "RELU": 256, "LSTM": 128, "GRU": 128, "GRU_BEFORE": 128}
@@ -41,11 +43,12 @@ STEPS = Kernels(
         for type_name in TYPES.values()
         for name, kind in [
             *((f"rnn_step{step}", f", {kind}") for step in ("", "_grad") for kind in ("TANH", "RELU")),
-            *((f"{cell}{step}", "") for cell in ("lstm_step", "gru_step") for step in ("", "_grad")),
-            *((f"gru_{half}{step}", "") for half in ("reset", "candidate") for step in ("", "_grad")),
-            *((name, "") for name in ("last_product", "previous_states", "valid_rows", "column_sums")),
+            *((name, "") for name in ("lstm_step", "lstm_step_grad", "gru_step", "gru_reset", "gru_candidate")),
+            *(("gru_step_grad", f", {kind}") for kind in ("GRU", "GRU_BEFORE")),
+            *((name, "") for name in ("gru_reset_grad", "last_product", "previous_states", "valid_rows")),
         ]
-    ],
+    ]
+    + [f"column_sums<{of_rows}, {of_sums}>" for of_rows, of_sums in itertools.product(TYPES.values(), repeat=2)],
 )
 BLOCKS = Kernels(
     "recurrent_block.cu",
@@ -155,11 +158,13 @@ class _Scan:
         return dx.reshape(x.shape), _weight_grad(g_projected, x)
 
     def bias_grad(self, g: Array) -> Array:
-        columns = g.shape[-1]
-        sums = np.empty(columns, g.dtype, like=g)
-        arguments = (g, sums, np.int64(self.steps * self.batch), np.int32(columns))
-        STEPS.launch(f"column_sums<{self.type}>", blocks(columns, 32), (32, 32), arguments)
-        return sums
+        """The sum of ``g`` (T, N, F) over all steps and sequences, by parts where its columns alone fill no GPU."""
+        rows, columns = self.steps * self.batch, g.shape[-1]
+        parts = max(1, min(BLOCKS_OF_SUMS // blocks(columns, 32)[0], rows // ROWS_OF_A_PART))
+        if parts == 1:
+            return _column_sums(g, rows, rows, columns, g.dtype)[0]
+        sums = _column_sums(g, rows, -(-rows // parts), columns, np.dtype(np.float64))
+        return _column_sums(sums, len(sums), len(sums), columns, g.dtype)[0]
 
 
 def rnn_scan(
@@ -348,12 +353,11 @@ def gru_scan_grad(
     else:
         product, before = g_h, -1
         for t in reversed(scan.order):
-            states = g_outputs, gates, outputs, h0, product, g_h, g_projected
+            states = g_outputs, gates, outputs, h0, product, g_h, g_projected, g_hidden
+            scan.step("gru_step_grad<{}, {}>", *states, t=t, before=before)
             if reset_after:
-                scan.step("gru_step_grad<{}>", *states, g_hidden, t=t, before=before)
                 product = _product(g_hidden[t], weight_hh)
             else:
-                scan.step("gru_candidate_grad<{}>", *states, t=t, before=before)
                 product = _product(g_projected[t, :, split:], weight_hh[split:])
                 scan.step("gru_reset_grad<{}>", gates, outputs, h0, product, g_h, g_projected, t=t)
                 product = _product(g_projected[t, :, :split], weight_hh[:split])
@@ -392,6 +396,15 @@ def _project(x: Array, weight_ih: Array, bias: Array | None) -> Array:
 def _weight_grad(g: Array, inputs: Array) -> Array:
     """Gradient of a weight (F, I), from those of its results (T, N, F) and its inputs (T, N, I)."""
     return _product(_rows(g).T, _rows(inputs))
+
+
+def _column_sums(x: Array, rows: int, part: int, columns: int, dtype: np.dtype) -> Array:
+    """Sums of the columns of x (rows, columns), ``part`` rows at a time: (parts, columns) of ``dtype``."""
+    sums = np.empty((-(-rows // part), columns), dtype, like=x)
+    grid = (*blocks(columns, 32), len(sums))
+    arguments = (x, sums, np.int64(rows), np.int64(part), np.int32(columns))
+    STEPS.launch(f"column_sums<{TYPES[x.dtype]}, {TYPES[dtype]}>", grid, (32, 32), arguments)
+    return sums
 
 
 def _add(a: Array | None, b: Array | None) -> Array | None:

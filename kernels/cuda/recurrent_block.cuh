@@ -123,6 +123,7 @@ DEVICE void scan_in_blocks(const float* projected, const float* weights, const f
     const int hidden = scan.hidden, own = block.own, units = ROWS * own;
     const int columns = padded_to_packs(TOGETHER * own), last_columns = padded_to_packs(own);
     const int count = hidden * (columns + (KIND == GRU_BEFORE ? last_columns : 0));
+    if (block.longest == 0) return;  // h and c stay as they are
     DYNAMIC_SHARED(float, memory);
     weights = place_weights<RESIDENT>(weights + block.unit / own * count, memory, count);
     float* const buffers = take(memory, (CLUSTER > 1 ? 2 : 1) * ROWS * hidden);
@@ -218,7 +219,7 @@ DEVICE void scan_in_blocks(const float* projected, const float* weights, const f
         block.barrier();  // the new state is there, and `partial` and `staged` have been read
         state = next;
     }
-    for (int i = threadIdx.x; i < units && block.longest > 0; i += blockDim.x) {
+    for (int i = threadIdx.x; i < units; i += blockDim.x) {
         const int row = i / own, at = block.unit + i % own, n = block.first + row;
         if (n >= scan.batch) continue;
         h[scan.row(0, n, hidden) + at] = state[at * ROWS + row];
@@ -244,6 +245,7 @@ DEVICE void scan_grad_in_blocks(const float* g_outputs, const float* weights, co
     const Scan& scan = block.scan;
     const int hidden = scan.hidden, own = block.own, units = ROWS * own, columns = padded_to_packs(own);
     const int count = GATES * hidden * columns, all_units = ROWS * hidden;
+    if (block.longest == 0) return;  // g_h and g_c stay as they are
     DYNAMIC_SHARED(float, memory);
     weights = place_weights<RESIDENT>(weights + block.unit / own * count, memory, count);
     float* const buffers = take(memory, (CLUSTER > 1 ? 2 : 1) * GATES * all_units);
@@ -346,11 +348,11 @@ DEVICE void scan_grad_in_blocks(const float* g_outputs, const float* weights, co
         before = t;
         block.barrier();  // the slopes are there, and `partial` and `staged` have been read
     }
-    if (before >= 0) multiply(weights, (KIND == GRU_BEFORE ? 2 : GATES) * hidden, columns, slopes, partial);
+    multiply(weights, (KIND == GRU_BEFORE ? 2 : GATES) * hidden, columns, slopes, partial);
     __syncthreads();
     for (int i = threadIdx.x; i < units; i += blockDim.x) {
         const int row = i / own, u = i % own, n = block.first + row;
-        if (n >= scan.batch || before < 0) continue;
+        if (n >= scan.batch) continue;
         const long long place = scan.row(0, n, hidden) + block.unit + u;
         g_h[place] = direct[i] + (before < block.end_of(row) ? total(partial, columns, row, u) : 0);
         if (KIND == LSTM) g_c[place] = of_cell[i];

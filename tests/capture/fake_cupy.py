@@ -47,7 +47,7 @@ def now() -> State:
 
 class Stream:
     def __init__(self, non_blocking: bool = False, name: str = "own", state: State | None = None):
-        self.name = name
+        self.name, self.ptr = name, id(self)
         self.captured: list[Callable[[], None]] | None = None
         self.non_blocking, self.outer = non_blocking, []  # type: ignore[var-annotated]
         self.state = state

@@ -170,6 +170,10 @@ class Library:
         self.asked.append(("create", handle._obj.value))
         return self.status
 
+    def cublasSetMathMode(self, handle: Any, mode: Any) -> int:
+        self.asked.append(("mode", handle.value, mode.value))
+        return self.status
+
     def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:
         self.asked.append(("stream", handle.value, stream.value))
         return self.status
@@ -249,6 +253,7 @@ def test_which_arithmetic(gpu):
     assert asked(np.float32, "medium") == (ctypes.c_float, 75, -1)
     assert asked(np.float64, "high") == (ctypes.c_double, 70, -1)
     assert asked(np.float16, "high") == (ctypes.c_float, 68, -1)
+    assert [step[2:] for step in gpu.library.asked if step[0] == "mode"] == [(16,)]  # sums of 16 bits are float32's
 
 
 def test_a_stream_is_given_before_its_workspace(gpu):
@@ -259,7 +264,7 @@ def test_a_stream_is_given_before_its_workspace(gpu):
         gemm(*x)
         return [step[0] for step in gpu.library.asked[begin:]]
 
-    assert steps() == ["create", "stream", "workspace", "gemm"]
+    assert steps() == ["create", "mode", "stream", "workspace", "gemm"]
     assert steps() == ["gemm"]
     gpu.stream = 71
     assert steps() == ["stream", "workspace", "gemm"]
@@ -269,13 +274,13 @@ def test_a_stream_is_given_before_its_workspace(gpu):
     workspaces = [step[2:] for step in gpu.library.asked if step[0] == "workspace"]
     assert workspaces == [(5000, 32 << 20), (5001, 32 << 20), (5000, 32 << 20)]
     gpu.device = 1
-    assert steps() == ["create", "stream", "workspace", "gemm"]
+    assert steps() == ["create", "mode", "stream", "workspace", "gemm"]
     gpu.device = 0
     thread = threading.Thread(target=lambda: there.extend(steps()))
     there: list[str] = []
     thread.start()
     thread.join()
-    assert there == ["create", "stream", "workspace", "gemm"]
+    assert there == ["create", "mode", "stream", "workspace", "gemm"]
     handles = {step[1] for step in gpu.library.asked if step[0] == "gemm"}
     assert len(handles) == 3
 
@@ -291,7 +296,19 @@ def test_a_status_is_a_sentence(gpu, status, sentence):
         gemm(*x)
     gpu.library.status = 0
     gemm(*x)
-    assert [step[0] for step in gpu.library.asked] == ["create", "create", "stream", "workspace", "gemm"]
+    assert [step[0] for step in gpu.library.asked] == ["create", "create", "mode", "stream", "workspace", "gemm"]
+
+
+def test_a_workspace_lives_as_long_as_its_stream(gpu):
+    x = on_gpu(normal(2, 2), normal(2, 2), normal(2, 2))
+    gemm(*x)
+    (handle,) = blas._handles.values()
+    blas.forget(71)
+    assert list(handle.workspaces) == [70]
+    blas.forget(70)
+    assert not handle.workspaces
+    gemm(*x)  # on a new stream of the same address
+    assert [step[0] for step in gpu.library.asked][-3:] == ["stream", "workspace", "gemm"]
 
 
 def test_without_cublas(monkeypatch):

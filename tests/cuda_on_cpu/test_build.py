@@ -49,10 +49,9 @@ def test_every_primitive_compiles(table, architecture):
     primitives = launch.Kernels(FILE, NAMES, stand_in.HERE)
     try:
         assert set(build.compile_file(primitives, architecture)) == set(NAMES)
-        primitives.names = ("no_such_kernel<float>",)
-        with pytest.raises(
-            DeviceError, match=rf"kernel for {architecture} of {FILE} does not compile: .*no_such_kernel"
-        ):
+        first = primitives.names[0]
+        primitives.names = (first, "no_such_kernel<float>")
+        with pytest.raises(DeviceError, match=rf"no_such_kernel<float> for {architecture} of {FILE} does not compile"):
             build.compile_file(primitives, architecture)
     finally:
         del launch.FILES[FILE]
@@ -66,6 +65,67 @@ def test_every_fused_expression_compiles(table, architecture):
         usage = build.compile_file(in_one_file(calls), architecture)
     assert len(usage) > 70
     assert not any(one.spilled for one in usage.values())
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A kernel that is right for int, and not for float."""
+    (tmp_path / "broken.cu").write_text("template <class T>\n__global__ void odd(T* x) {\n    x[0] = x[0] % 2;\n}\n")
+    yield launch.Kernels("broken.cu", ["odd<int>", "odd<float>"], tmp_path)
+    del launch.FILES["broken.cu"]
+
+
+def test_a_compile_error_names_kernel_type_and_line(table, broken):
+    sentence = r"^kernel odd<float> for sm_90 of broken\.cu does not compile: broken\.cu\(3\): error"
+    with pytest.raises(DeviceError, match=sentence):
+        build.compile_file(broken, "sm_90")
+
+
+class Cupy:
+    """What of CuPy a launch needs; ``asked`` is what the compiler and the kernels were asked."""
+
+    def __init__(self):
+        self.asked, self.device = [], 0
+        self.cuda = self.runtime = self.compiler = self
+        self.CompileException = type("CompileException", (Exception,), {})
+
+    def getDevice(self):
+        return self.device
+
+    def RawModule(self, code, options, name_expressions):
+        self.asked.append(("compile", *name_expressions, code.splitlines()[0], options))
+        return self
+
+    def get_function(self, name):
+        if "float" in name:
+            raise self.CompileException("broken.cu(3): error: expression must have integral type\n\n1 error detected")
+        self.max_dynamic_shared_size_bytes = 0
+        return self
+
+    def kernel(self, grid, block, arguments, shared):
+        self.asked.append((grid, block, arguments, shared, self.max_dynamic_shared_size_bytes))
+
+
+def test_what_a_launch_asks_of_cupy(broken, monkeypatch):
+    cupy = Cupy()
+    monkeypatch.setitem(launch.RUNNERS, Cupy, launch._cupy_runner(cupy))
+    for shared in (100, 60_000, 50_000):
+        broken.launch("odd<int>", (2,), (32,), (cupy,), shared)
+    hashed = f"-DHEADERS_{launch.headers()}"
+    assert cupy.asked == [
+        ("compile", "odd<int>", '#line 1 "broken.cu"', (f"-I{launch.FOLDER}", hashed)),
+        ((2,), (32,), (cupy,), 100, 0),
+        ((2,), (32,), (cupy,), 60_000, 60_000),
+        ((2,), (32,), (cupy,), 50_000, 60_000),
+    ]
+    cupy.device = 1
+    broken.launch("odd<int>", (2,), (32,), (cupy,))
+    assert [asked[0] for asked in cupy.asked[4:]] == ["compile", (2,)]
+    sentence = r"^kernel odd<float> of broken\.cu does not compile: broken\.cu\(3\): error: expression must have"
+    with pytest.raises(DeviceError, match=sentence):
+        broken.launch("odd<float>", (1,), (32,), (cupy,))
+    with pytest.raises(DeviceError, match=r"broken\.cu lists no kernel 'odd<char>', only odd<int>, odd<float>"):
+        broken.launch("odd<char>", (1,), (32,), (cupy,))
 
 
 def test_every_file_of_kernels_is_launched_by_a_family():

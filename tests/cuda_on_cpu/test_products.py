@@ -274,6 +274,8 @@ def test_who_computes(monkeypatch):
 def test_tiles_and_parts_by_the_shape_alone():
     assert plan(4096, 4096, 4096, 1, 3) == (LARGE, 4096)
     assert plan(128, 128, 64, 132, 3) == (LARGE, 64)
+    assert plan(1024, 2048, 1024, 1, 3) == (LARGE, 1024)
+    assert plan(1536, 1536, 1536, 1, 3) == (LITTLE, 1536)  # 144 large tiles: a second wave of 12
     assert plan(1024, 1024, 1000, 1, 3) == (LITTLE, 1000)
     assert plan(512, 512, 8192, 1, 3) == (LITTLE, 2048)
     assert plan(64, 64, 100_000, 1, 3) == (LITTLE, 3136)

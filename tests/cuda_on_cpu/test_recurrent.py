@@ -236,7 +236,19 @@ def test_a_fault_is_caught(kind, replace, by, backward):
         assert not right_in_all_orders(kind, backward)
 
 
-def test_a_fault_in_the_sums_of_columns_is_caught():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows_of_a_part", [1000, 30, 1])
+def test_sums_of_columns_by_parts(dtype, rows_of_a_part, monkeypatch, order):
+    monkeypatch.setattr(recurrent, "ROWS_OF_A_PART", rows_of_a_part)
+    g = np.random.default_rng(0).standard_normal((11, 7, 37)).astype(dtype)
+    sums = recurrent._Scan("TANH", g, g[0], None, False).bias_grad(g)
+    assert sums.dtype == dtype
+    np.testing.assert_allclose(sums, g.astype(np.float64).sum((0, 1)), rtol=TOLERANCE[dtype] / 20, atol=1e-14)
+    assert len(stand_in.launches) == (1 if rows_of_a_part == 1000 else 2)
+
+
+def test_a_fault_in_the_sums_of_columns_is_caught(monkeypatch):
+    monkeypatch.setattr(recurrent, "ROWS_OF_A_PART", 30)
     g = np.arange(80 * 37, dtype=np.float32).reshape(10, 8, 37)
     scan = recurrent._Scan("TANH", g, g[0], None, False)
 
@@ -252,8 +264,13 @@ def test_a_fault_in_the_sums_of_columns_is_caught():
     assert right()
     for replace, by in [
         ("    __syncthreads();\n    sum = warp_sum", "    sum = warp_sum"),
-        ("if (column < columns)\n", "if (column <= columns)\n"),
-        ("row = warp; row < rows", "row = warp + 1; row < rows"),
+        ("if (column < columns) {", "if (column <= columns) {"),
+        ("row = begin + warp; row", "row = begin + warp + 1; row"),
+        ("end = min(rows, begin + part);", "end = min(rows, begin + part + 1);"),
+        (
+            "sums[static_cast<long long>(blockIdx.y) * columns + first",
+            "sums[static_cast<long long>(blockIdx.y) + first",
+        ),
     ]:
         with faulty("recurrent.cu", replace, by):
             assert not right()

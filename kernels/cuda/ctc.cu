@@ -2,6 +2,9 @@
 // over frames, in float64, is a loop with barriers; neighbouring states are read from shared memory.
 //
 // States are blank, l1, blank, l2, ..., blank: label i is state 2 i + 1. Those beyond the target are not there.
+//
+// Nobody may have looked at lengths and labels (a recorded step's cannot be). So a length out of range is cut, and a
+// label that is no class is NO_CLASS, whose probability is NaN, as then the sequence's loss and gradient are.
 #include "prims.cuh"
 #include "sums.cuh"
 
@@ -10,9 +13,19 @@ DEVICE double log_sum(double a, double b, double c) {
     return shift + log(exp(a - shift) + exp(b - shift) + exp(c - shift));
 }
 
-DEVICE int label_of_state(int state, const long long* target, int blank) {
-    return state % 2 ? static_cast<int>(target[state / 2]) : blank;
+constexpr int NO_CLASS = -1;
+
+DEVICE int label_of_state(int state, const long long* target, int blank, long long classes) {
+    const long long label = state % 2 ? target[state / 2] : blank;
+    return label >= 0 && label < classes ? static_cast<int>(label) : NO_CLASS;
 }
+
+// The log-probability of a label in a frame.
+template <class T> DEVICE T emission_of(const T* frame, int label) {
+    return label == NO_CLASS ? not_a_number<T>() : frame[label];
+}
+
+DEVICE long long cut(long long length, long long most) { return max(0ll, min(length, most)); }
 
 // Whether a step may come to `state` from two states before it: from another label, past the blank between them.
 DEVICE bool skips(const int* label, int state, int blank) {
@@ -27,30 +40,31 @@ ctc_forward(const T* log_probs, const long long* targets, const long long* input
             int blank) {
     DYNAMIC_SHARED(double, alpha);  // of the frame before and of this one, in turn
     const double none = -infinity<double>();
-    const long long sequence = blockIdx.x, batch = gridDim.x, length = input_lengths[sequence];
-    const int states = 2 * longest + 1, used = 2 * static_cast<int>(target_lengths[sequence]) + 1;
+    const long long sequence = blockIdx.x, batch = gridDim.x, length = cut(input_lengths[sequence], frames);
+    const int states = 2 * longest + 1, used = 2 * static_cast<int>(cut(target_lengths[sequence], longest)) + 1;
     const int thread = threadIdx.x, threads = blockDim.x;
     int* label = reinterpret_cast<int*>(alpha + 2 * states);
     for (int state = thread; state < used; state += threads) {
-        label[state] = label_of_state(state, targets + sequence * longest, blank);
+        label[state] = label_of_state(state, targets + sequence * longest, blank, classes);
         alpha[state] = state == 0 ? 0 : none;  // before the first frame, so that it may be a blank or the first label
     }
     __syncthreads();
     const T* emissions = log_probs + sequence * classes;
-    T next = thread < used && length > 0 ? emissions[label[thread]] : static_cast<T>(0);  // read one frame ahead
+    T next = 0;  // read one frame ahead
+    if (thread < used && length > 0) next = emission_of(emissions, label[thread]);
     for (long long t = 0; t < length; ++t) {
         const double* before = alpha + t % 2 * states;
         double* after = alpha + (t + 1) % 2 * states;
         double own = none;
         for (int state = thread; state < used; state += threads) {
-            const T emission = state == thread ? next : emissions[label[state]];
+            const T emission = state == thread ? next : emission_of(emissions, label[state]);
             const double one = state >= 1 ? before[state - 1] : none;
             const double two = skips(label, state, blank) ? before[state - 2] : none;
             after[state] = log_sum(before[state], one, two) + static_cast<double>(emission);
             own = fmax(own, after[state]);
         }
         emissions += batch * classes;
-        if (thread < used && t + 1 < length) next = emissions[label[thread]];
+        if (thread < used && t + 1 < length) next = emission_of(emissions, label[thread]);
         const double largest = block_max(own);  // whose barriers also lie between this frame and the next
         const double shift = largest - largest == 0 ? largest : 0;
         T* kept = log_alpha + (t * batch + sequence) * states;
@@ -69,25 +83,25 @@ ctc_forward(const T* log_probs, const long long* targets, const long long* input
 template <class T>
 __global__ void __launch_bounds__(512)
 ctc_backward(const T* g, const T* log_probs, const long long* targets, const long long* input_lengths,
-             const long long* target_lengths, const T* log_alpha, T* dlog_probs, long long classes, int longest,
-             int blank) {
+             const long long* target_lengths, const T* log_alpha, T* dlog_probs, long long frames, long long classes,
+             int longest, int blank) {
     DYNAMIC_SHARED(double, beta);
     const double none = -infinity<double>();
-    const long long sequence = blockIdx.x, batch = gridDim.x, length = input_lengths[sequence];
-    const int states = 2 * longest + 1, used = 2 * static_cast<int>(target_lengths[sequence]) + 1;
+    const long long sequence = blockIdx.x, batch = gridDim.x, length = cut(input_lengths[sequence], frames);
+    const int states = 2 * longest + 1, used = 2 * static_cast<int>(cut(target_lengths[sequence], longest)) + 1;
     const int thread = threadIdx.x, threads = blockDim.x;
     double *ahead = beta + states, *occupancy = ahead + states;
     int* label = reinterpret_cast<int*>(occupancy + states);
     // Of each label's state the next state of the same label, 0 where there is none, and whether none is before it.
     int *again = label + states, *first = again + states;
     for (int state = thread; state < used; state += threads) {
-        label[state] = label_of_state(state, targets + sequence * longest, blank);
+        label[state] = label_of_state(state, targets + sequence * longest, blank, classes);
         beta[state] = state >= used - 2 ? 0 : none;
     }
     __syncthreads();
     for (int state = thread; state < used; state += threads) {
         again[state] = first[state] = 0;
-        if (label[state] == blank) continue;
+        if (label[state] == blank || label[state] == NO_CLASS) continue;
         first[state] = 1;
         for (int other = state - 2; other > 0; other -= 2)
             if (label[other] == label[state]) first[state] = 0;
@@ -107,7 +121,7 @@ ctc_backward(const T* g, const T* log_probs, const long long* targets, const lon
             total += share;
             if (label[state] == blank) of_blank += share;
             occupancy[state] = share;
-            ahead[state] = beta[state] + static_cast<double>(log_probs[row * classes + label[state]]);
+            ahead[state] = beta[state] + static_cast<double>(emission_of(log_probs + row * classes, label[state]));
         }
         block_sums(total, of_blank);  // whose barriers lie before the others' occupancy and ahead are read
         T* result = dlog_probs + row * classes;

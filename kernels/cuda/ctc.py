@@ -54,7 +54,7 @@ def ctc_loss_grad(
     dlog_probs = np.zeros(log_probs.shape, log_probs.dtype, like=log_probs)
     of_targets = _integers(targets, input_lengths, target_lengths)
     arrays = contiguous(g), contiguous(log_probs), *of_targets, contiguous(log_alpha)
-    sizes = np.int64(log_probs.shape[2]), np.int32(longest), np.int32(blank)
+    sizes = *map(np.int64, log_probs.shape[::2]), np.int32(longest), np.int32(blank)
     _launch("backward", log_probs, states, BACKWARD_BYTES, (*arrays, dlog_probs, *sizes))
     return dlog_probs
 

@@ -65,41 +65,49 @@ def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
     parts = index if isinstance(index, tuple) else (index,)
     if values.dtype not in TYPES or all(part is None or type(part) in (int, slice, EllipsisType) for part in parts):
         return reference.scatter_add(values, index, shape)
-    kinds = [part.dtype.kind if hasattr(part, "dtype") else "" for part in parts]
+    kinds = ["i" if type(part) is int else part.dtype.kind if hasattr(part, "dtype") else "" for part in parts]
     if kinds == ["b"]:  # names no element twice
         total = np.zeros(shape, values.dtype, like=values)
         total[index] = values
         return total
-    lead = len(parts)
-    if lead > len(shape) or any(kind not in ("i", "u") for kind in kinds):
-        lead = len(shape)  # any other index: element by element
-    rows, width = math.prod(shape[:lead]), math.prod(shape[lead:])
-    # The index applied to the numbers of all elements: which row each of the values belongs to.
-    places = np.arange(rows, like=values, dtype=np.int64).reshape(shape[:lead])[index]
+    if len(parts) <= len(shape) and all(kind in ("i", "u") for kind in kinds):
+        lead = len(parts)
+        places = _row_numbers(parts, shape[:lead])
+    else:  # any other index: element by element, by the index applied to the numbers of all elements
+        lead = len(shape)
+        places = np.arange(math.prod(shape), like=values, dtype=np.int64).reshape(shape)[index]
     values = np.broadcast_to(values, (*places.shape, *shape[lead:]))
-    return _add_rows(values, places, rows, width).reshape(shape)
+    return _add_rows(values, places, math.prod(shape[:lead]), math.prod(shape[lead:])).reshape(shape)
+
+
+def _row_numbers(parts: tuple[Any, ...], sizes: tuple[int, ...]) -> Array:
+    """The numbers, in C order, of the places at ``parts`` of an array of ``sizes``.
+
+    Numbers out of range wrap around, as they do where CuPy reads by an index.
+    """
+    total: Any = 0
+    for part, size in zip(parts, sizes):
+        total = total * size + (part if type(part) is int else part.astype(np.int64)) % size
+    return total
 
 
 def _add_rows(g: Array, places: Array, height: int, width: int) -> Array:
     """(height, width): each row of g, ``width`` elements, added at its place, in the order of g."""
     count = math.prod(places.shape)
-    if not count or not height or not width:
-        return np.zeros((height, width), g.dtype, like=g)
-    total = np.empty((height, width), g.dtype, like=g)
-    rows = places.reshape(-1).astype(np.int64)
+    total = np.zeros((height, width), g.dtype, like=g)
+    if not count or not total.size:
+        return total
+    rows = places.reshape(-1).astype(np.int64, copy=False)
     rows = np.where(rows < 0, rows + height, rows)
     keys = rows.astype(np.int32) if height < 2**31 else rows  # which are sorted in half the time
     readers = np.argsort(keys, kind="stable").astype(np.int64, copy=False)
-    ordered = rows[readers]
-    starts = np.searchsorted(ordered, np.arange(height + 1, like=rows, dtype=np.int64)).astype(np.int64, copy=False)
-    g, name, sizes = contiguous(g), TYPES[g.dtype], (np.int64(height), np.int32(width))
-    block = _block(width, THREADS)
-    KERNELS.launch(f"add_rows<{name}>", blocks(height, block[1]), block, (g, readers, starts, total, *sizes))
+    arguments = contiguous(g), rows[readers], readers, total, np.int64(count), np.int64(height), np.int32(width)
+    name, block = TYPES[g.dtype], _block(width, THREADS)
+    KERNELS.launch(f"add_rows<{name}>", blocks(count, block[1]), block, arguments)
     if count > FEW:
         block = _block(width, 32)
         block = block[0], THREADS // block[0]
-        grid = (-(-count // FEW), -(-width // block[0]))
-        KERNELS.launch(f"add_long_rows<{name}>", grid, block, (g, ordered, readers, starts, total, *sizes))
+        KERNELS.launch(f"add_long_rows<{name}>", (-(-count // FEW), -(-width // block[0])), block, arguments)
     return total
 
 

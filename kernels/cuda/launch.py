@@ -84,6 +84,12 @@ def numbers(values: Sequence[Any], capacity: int, dtype: Any = np.int64) -> Any:
     return table
 
 
+def divisor(n: int) -> tuple[int, int, int]:
+    """What a ``Divisor`` of prims.cuh holds, for a table of uint32: n, a magic number and a shift."""
+    shift = (n - 1).bit_length()
+    return n, 2**32 * (2**shift - n) // n + 1, shift
+
+
 def pointers(arrays: Sequence[Any], capacity: int) -> Any:
     """The addresses of ``arrays``, in C order and of one type, by value: ``Pointers<T, capacity>`` in C++."""
     if type(arrays[0]) is np.ndarray:

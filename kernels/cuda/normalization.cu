@@ -413,16 +413,18 @@ finish_grad(const double* first, const double* second, const T* weight, T* mean_
 
 // The elements of (planes, inner): 2^log_columns threads along each plane, the block's other threads in other planes.
 // Plane p has statistic p / per_statistic % statistics and channel p % channels.
+struct Layout {
+    Divisor per_statistic, statistics, channels;
+};
 struct Place {
     long long plane, statistic, channel, begin, step;
 };
-template <int PACK>
-DEVICE Place place_of_thread(int log_columns, long long statistics, long long per_statistic, long long channels) {
+template <int PACK> DEVICE Place place_of_thread(int log_columns, const Layout& layout) {
     const int columns = 1 << log_columns;
     Place place;
     place.plane = static_cast<long long>(blockIdx.x) * (blockDim.x >> log_columns) + (threadIdx.x >> log_columns);
-    place.statistic = place.plane / per_statistic % statistics;
-    place.channel = place.plane % channels;
+    place.statistic = layout.statistics.remainder(layout.per_statistic.quotient(place.plane));
+    place.channel = layout.channels.remainder(place.plane);
     place.begin = (static_cast<long long>(blockIdx.y) * columns + threadIdx.x % columns) * PACK;
     place.step = static_cast<long long>(gridDim.y) * columns * PACK;
     return place;
@@ -431,9 +433,8 @@ DEVICE Place place_of_thread(int log_columns, long long statistics, long long pe
 template <class T, int PACK>
 __global__ void __launch_bounds__(256)
 normalize_planes(const T* x, const T* weight, const T* bias, const T* mean, const T* rest, const T* rstd, T* y,
-                 long long planes, long long inner, long long statistics, long long per_statistic, long long channels,
-                 int log_columns, int affine) {
-    const Place place = place_of_thread<PACK>(log_columns, statistics, per_statistic, channels);
+                 long long planes, long long inner, Layout layout, int log_columns, int affine) {
+    const Place place = place_of_thread<PACK>(log_columns, layout);
     if (place.plane >= planes) return;
     Mean<T> center;
     center.rounded = mean[place.statistic], center.rest = rest[place.statistic];
@@ -453,9 +454,9 @@ normalize_planes(const T* x, const T* weight, const T* bias, const T* mean, cons
 template <class T, int PACK>
 __global__ void __launch_bounds__(256)
 normalize_planes_grad(const T* g, const T* x, const T* weight, const T* mean, const T* rstd, const T* mean_g,
-                      const T* mean_product, T* dx, long long planes, long long inner, long long statistics,
-                      long long per_statistic, long long channels, int log_columns, int affine) {
-    const Place place = place_of_thread<PACK>(log_columns, statistics, per_statistic, channels);
+                      const T* mean_product, T* dx, long long planes, long long inner, Layout layout, int log_columns,
+                      int affine) {
+    const Place place = place_of_thread<PACK>(log_columns, layout);
     if (place.plane >= planes) return;
     const T center = mean[place.statistic], scale = rstd[place.statistic];
     const T of_g = mean_g[place.statistic], of_product = mean_product[place.statistic];

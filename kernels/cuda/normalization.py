@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, aligned, blocks, contiguous
+from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, aligned, blocks, contiguous, divisor, numbers
 
 Array = np.ndarray
 KINDS = {f"{family}_norm{step}": "kernel" for family in ("layer", "rms", "batch", "group") for step in ("", "_grad")}
@@ -17,7 +17,8 @@ PACKS = {"float": 4, "double": 1}  # elements that are read at once: float64 is 
 PER_LANE = {"float": (8, 32), "double": (8,)}  # elements of a row that a lane holds: rows of up to 256, of up to 1024
 WEIGHT, BIAS = 1, 2  # the bits of a kernel's `affine`
 WARP_THREADS, BLOCK_THREADS, SUM_THREADS = 128, 256, 512
-PARTS, MOST_ROWS = 1056, 32  # blocks that fill a GPU; rows that a thread may add up in the dtype of x
+PARTS = {8: 1056, 32: 396, 0: 528}  # by what a lane holds of a row: blocks of a gradient that a GPU runs at once
+MOST_ROWS = 32  # rows that a thread may add up in the dtype of x
 SHARED = 64 * 1024  # bytes of shared memory that the sums of a block may take
 PIECES = {256: 1056, 32: 8448, 1: 67584}  # threads that sum a piece: pieces that fill a GPU
 PIECE_PACKS = 8  # reads of 16 bytes that each thread has of a plane that is cut into pieces
@@ -114,7 +115,7 @@ def _rows_grad(
     dx = np.empty(x.shape, x.dtype, like=x)
     held = _held(name, n)
     together = WARP_THREADS // 32 if held else 1  # rows that a block does at once
-    parts = -(-rows // (together * min(max(rows // (together * PARTS), 1), MOST_ROWS)))
+    parts = -(-rows // (together * min(-(-rows // (together * PARTS[held])), MOST_ROWS)))
     sums = 1 + (centered == "true")
     partial = [np.empty((parts, n), x.dtype, like=x) for _ in range(sums)]
     arrays = (g, x, weight, mean, rstd, dx, partial[0], partial[-1], np.int64(rows))
@@ -284,8 +285,8 @@ def _launch_planes(
     packs = inner // pack
     log_columns = min((packs - 1).bit_length(), 8)
     across = min(max(packs >> log_columns + 2, 1), MOST_ACROSS)  # each thread has about four packs of a long plane
-    sizes = tuple(map(np.int64, (planes, inner, statistics, per_statistic, channels)))
-    arguments = (*arrays, *sizes, np.int32(log_columns), np.int32(affine))
+    layout = numbers([*divisor(per_statistic), *divisor(statistics), *divisor(channels)], 9, np.uint32)
+    arguments = (*arrays, np.int64(planes), np.int64(inner), layout, np.int32(log_columns), np.int32(affine))
     KERNELS.launch(kernel, (*blocks(planes, BLOCK_THREADS >> log_columns), across), (BLOCK_THREADS,), arguments)
 
 

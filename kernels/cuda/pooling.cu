@@ -7,12 +7,6 @@
 
 // ---------------------------------------------------------------------- geometry
 
-// Division by a number that the launching code knows: n / divisor is (high half of n magic, + n) >> shift, n < 2^31.
-struct Divisor {
-    unsigned divisor, magic, shift;
-
-    DEVICE unsigned operator()(unsigned n) const { return (__umulhi(n, magic) + n) >> shift; }
-};
 struct Axis {
     int size, count, kernel, stride, padding, dilation;  // `count` windows over `size` elements
     Divisor by_result, by_stride;                        // the axis' length in the result of the kernel
@@ -31,7 +25,7 @@ struct Place {
 #pragma unroll
         for (int axis = 2; axis >= 0; --axis) {
             const Divisor& by = geometry.axis[axis].by_result;
-            const long long whole = i >> 31 ? i / by.divisor : by(static_cast<unsigned>(i));
+            const long long whole = by.quotient(i);
             at[axis] = static_cast<int>(i - whole * by.divisor);
             i = whole;
         }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, blocks, contiguous, numbers
+from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, blocks, contiguous, divisor, numbers
 from tinygrad_notes.kernels.reference.windows import Size, window_counts
 
 Array = np.ndarray
@@ -211,12 +211,6 @@ def _geometry(
     """What the kernels call Geometry, by value: three axes, of which those in front may be trivial."""
     values: list[int] = []
     for n, count, k, s, p, d, r in zip(size, counts, kernel_size, stride, padding, dilation, result):
-        values += (n, count, k, s, p, d, *_divisor(r), *_divisor(s))
-    trivial = (1, 1, 1, 1, 0, 1, *_divisor(1), *_divisor(1))
+        values += (n, count, k, s, p, d, *divisor(r), *divisor(s))
+    trivial = (1, 1, 1, 1, 0, 1, *divisor(1), *divisor(1))
     return numbers([*trivial * (3 - len(size)), *values, include_pad], 3 * len(trivial) + 1, np.uint32)
-
-
-def _divisor(n: int) -> tuple[int, int, int]:
-    """A number, and the magic number and the shift by which the kernels divide by it what is below 2^31."""
-    shift = (n - 1).bit_length()
-    return n, 2**32 * (2**shift - n) // n + 1, shift

@@ -89,6 +89,19 @@ def test_nan_fills_its_frames_and_no_others():
     assert not gradient[6:, 0].any()
 
 
+def test_labels_and_lengths_that_do_not_exist_reach_nothing():
+    log_probs, (targets, frames, lengths, blank) = sample(9, 4, 5, 4)
+    frames[:], lengths[:] = 9, 4
+    targets[:] = [1, 2, 3, 4]
+    wanted = everything(reference, np.ones(4), log_probs, (targets, frames, lengths, blank))
+    targets[1, 3], targets[2, 0], frames[3], lengths[3] = 5, -(2**40), 10**12, 7
+    losses, _, gradient = everything(cuda, np.ones(4), log_probs, (targets, frames, lengths, blank))
+    assert np.isnan(losses[1:3]).all()
+    assert np.isnan(gradient[:, 1:3]).all()
+    np.testing.assert_allclose(losses[[0, 3]], wanted[0][[0, 3]], rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, [0, 3]], wanted[2][:, [0, 3]], rtol=1e-5, atol=1e-7)
+
+
 @pytest.fixture
 def chosen(monkeypatch):
     monkeypatch.setattr(test_ctc, "ctc_loss", cuda.ctc_loss)

@@ -67,6 +67,7 @@ def test_scatter_add_broadcasts_values(order):
     for index in (
         np.array([[0, 1], [1, -1]]),
         (np.array([0, 2]), [1, 1]),
+        (np.array([2, 0, -1]), 1),
         (np.array([0, 0]), slice(None), np.int64(1)),
     ):
         places = np.zeros((3, 4, 20))[index]
@@ -117,20 +118,23 @@ def test_whole_numbers_are_the_references():
     ("replace", "by"),
     [
         ("__syncthreads();  // all parts are there", ""),
-        ("readers_of_row <= FEW || at - begin >= FEW", "readers_of_row <= FEW + 1 || at - begin >= FEW"),
+        ("if (begin + FEW >= count || sorted", "if (begin + FEW + 1 >= count || sorted"),
+        ("at < FEW ? 0 : at - FEW", "at < FEW ? 0 : at - FEW + 2"),
+        ("(begin > 0 && sorted[begin - 1] == row)", "false"),
+        ("sorted[middle] < number", "sorted[middle] < number - 1"),
         ("for (int other = 1; other < parts", "for (int other = 2; other < parts"),
         ("of_parts[part * blockDim.x + threadIdx.x] = sum", "of_parts[part + threadIdx.x] = sum"),
         ("readers_of_row * (part + 1) / parts", "readers_of_row * (part + 1) / parts - 1"),
-        ("if (end - begin > FEW) return;", "if (end - begin >= FEW) return;"),
+        ("begin + FEW < count && sorted[begin + FEW] == row", "sorted[begin + FEW - 1] == row"),
         ("if (row < 0) row += height;", ""),
     ],
 )
 def test_a_fault_is_caught(replace, by):
-    indices = np.repeat(np.array([-3, 1, 2], np.int32), [64, 65, 70])
+    indices = np.repeat(np.array([-4, 1, 2, 3], np.int32), [64, 65, 70, 65])
 
     def right() -> bool:
         try:
-            check(3, 5, indices, np.float32)
+            check(4, 5, indices, np.float32)
         except (AssertionError, KernelFault):
             return False
         return True

@@ -89,7 +89,7 @@ def test_against_the_reference(kind, shape, count, dtype):
 
 @pytest.mark.parametrize(("kind", "shape", "count"), [CASES[i] for i in (2, 3, 6, 8, 9, 11, 14)])
 def test_a_block_with_several_rows_or_images(kind, shape, count, monkeypatch):
-    monkeypatch.setattr(normalization, "PARTS", 1)
+    monkeypatch.setattr(normalization, "PARTS", dict.fromkeys(normalization.PARTS, 1))
     monkeypatch.setattr(normalization, "PIECES", dict.fromkeys(normalization.PIECES, 1))
     monkeypatch.setattr(normalization, "SHARED", 0)
     check(kind, operands(kind, shape, count), count)
@@ -187,14 +187,15 @@ FAULTS = [  # (case, whether the gradient shows it, file, text, its replacement)
     (10, False, FILE, "piece.begin + chunk : inner;", "piece.begin + chunk : inner - 1;"),
     (11, False, FILE, "if (THREADS > 32) block_sums(a, b);", "if (THREADS > 32) warp_sums(a, b);"),
     (14, True, FILE, "begin + i % members * step", "begin + i % members"),
-    (14, False, FILE, "place.plane / per_statistic % statistics", "place.plane % statistics"),
+    (14, False, FILE, "layout.per_statistic.quotient(place.plane)", "place.plane"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "grad", "file", "replace", "by"), FAULTS)
 def test_a_planted_fault_is_caught(case, grad, file, replace, by, monkeypatch):
     kind, shape, count = CASES[case]
-    monkeypatch.setattr(normalization, "PARTS", 1 if case == 2 else 2)  # more than one row for a block
+    parts = dict.fromkeys(normalization.PARTS, 1 if case == 2 else 2)
+    monkeypatch.setattr(normalization, "PARTS", parts)  # more than one row for a block
     arrays = operands(kind, shape, count)
     x, g, weight, bias = arrays
     rest = () if kind == "batch" else (count,)

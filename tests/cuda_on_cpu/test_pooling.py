@@ -13,6 +13,7 @@ from tests.cuda_on_cpu.stand_in import KernelFault, faulty
 from tests.kernels.test_cpu_pooling import assert_near, assert_same
 from tests.kernels.test_pooling import CASES
 from tinygrad_notes.kernels import cuda, reference
+from tinygrad_notes.kernels.cuda import launch
 
 pooling = sys.modules["tinygrad_notes.kernels.cuda.pooling"]
 RNG = np.random.default_rng(0)
@@ -124,8 +125,8 @@ def test_the_magic_of_division():
     numbers = np.concatenate([np.arange(300), 2**31 - 1 - np.arange(300), RNG.integers(0, 2**31, 300)])
     for n in (*range(1, 70), 641, 2**15, 2**16 - 1, 2**20 + 7, 2**30, 2**30 + 1, 2**31 - 1):
         multiples = np.clip(np.concatenate([numbers, numbers // n * n, numbers // n * n - 1]), 0, 2**31 - 1)
-        divisor, magic, shift = pooling._divisor(n)
-        assert (divisor, magic < 2**32) == (n, True)
+        same, magic, shift = launch.divisor(n)
+        assert (same, magic < 2**32) == (n, True)
         found = [((int(i) * magic >> 32) + int(i)) >> shift for i in multiples]
         assert found == (multiples // n).tolist()
 

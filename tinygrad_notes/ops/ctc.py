@@ -7,6 +7,7 @@ import numpy as np
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.arguments import count, flag
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.loss_arguments import check_reduction, reduced
@@ -86,18 +87,23 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     limit = targets.shape[1] if targets.ndim == 2 else targets.size
     target_lengths = _lengths(target_lengths, "target_lengths", batch, limit, like)
     targets = _padded(targets, target_lengths)
-    inside = np.arange(targets.shape[1], like=like) < target_lengths[:, None]
-    wrong = targets[inside & ((targets < 0) | (targets >= classes) | (targets == blank))]
-    if wrong.size:
-        raise IndexError(
-            f"targets has label {int(wrong[0])}, expected 0 to {classes - 1} ({classes} classes) but the blank, {blank}"
-        )
+    if not recording():
+        _check_labels(targets, target_lengths, classes, blank)
     losses = ctc_loss_(log_probs, targets, input_lengths, target_lengths, blank)
     if flag(zero_infinity, "zero_infinity"):
         losses = where((losses == np.inf).data, 0.0, losses)
     if reduction == "mean":
         losses = losses / np.maximum(target_lengths, 1).astype(losses.dtype)
     return reduced(reshape(losses, ()) if single and reduction == "none" else losses, reduction)
+
+
+def _check_labels(targets, lengths, classes, blank):
+    inside = np.arange(targets.shape[1], like=targets) < lengths[:, None]
+    wrong = targets[inside & ((targets < 0) | (targets >= classes) | (targets == blank))]
+    if wrong.size:
+        raise IndexError(
+            f"targets has label {int(wrong[0])}, expected 0 to {classes - 1} ({classes} classes) but the blank, {blank}"
+        )
 
 
 def _integers(value, name, like):
@@ -113,9 +119,10 @@ def _lengths(value, name, batch, limit, like):
     lengths = _integers(value, name, like).reshape(-1)
     if lengths.shape != (batch,):
         raise ShapeError(f"{name} has {lengths.size} lengths, expected {batch}, one for each input")
-    wrong = lengths[(lengths < 0) | (lengths > limit)]
-    if wrong.size:
-        raise ShapeError(f"{name} has {int(wrong[0])}, expected 0 to {limit}")
+    if not recording():
+        wrong = lengths[(lengths < 0) | (lengths > limit)]
+        if wrong.size:
+            raise ShapeError(f"{name} has {int(wrong[0])}, expected 0 to {limit}")
     return lengths
 
 

@@ -53,7 +53,7 @@ conv_pack(const float* weight, float* packed, Geometry geometry, int row_length)
 __device__ __noinline__ float conv_one(const float* x, const float* weight, const Windows* windows, Pixel pixel,
                                        bool transposed) {
     float sum = 0;
-    for (int row = 0; row < windows->rows; ++row) {
+    for (int row = 0; row < windows->rows && sum == sum; ++row) {  // NaN stays NaN
         const int2 tap = find_tap(*windows, row % windows->taps);
         const bool inside = meet(pixel.bits, static_cast<unsigned>(tap.y));
         const float value = inside ? x[pixel.x + row / windows->taps * windows->x_plane + tap.x] : 0;
@@ -123,16 +123,11 @@ conv_tile(const float* x, const float* weight, const float* bias, float* y, Geom
         for (int i = 0; i < ROWS * 8 / THREADS; ++i) {
             const int down = i * (THREADS / 8);
             copy_async_16(weights + down * 128, source + static_cast<long long>(down) * row_length + stage * DEPTH,
-                          inside && weight_row + down < rows);
+                          inside && down < rows - weight_row);
         }
         const SharedAddress gathered = tile + stage % STAGES * STAGE + WEIGHTS + (row * LENGTH + column) * 4;
-#pragma unroll
-        for (int i = 0; i < DEPTH / PASS; ++i) {
-            const int2 entry = listed[stage % STAGES][row + i * PASS];
-            const bool valid = meet(own.bits, static_cast<unsigned>(entry.y));
-            if (COPY == 4) copy_async_16(gathered + i * PASS * LENGTH * 4, x + (own.x + entry.x), valid);
-            else copy_async_4(gathered + i * PASS * LENGTH * 4, x + (own.x + entry.x), valid);
-        }
+        gather<DEPTH / PASS, COPY, PASS>(x, own, &listed[stage % STAGES][row],
+                                         [&](int i) { return gathered + i * PASS * LENGTH * 4; });
     };
 
     for (int stage = 0; stage < min(STAGES, stages); ++stage) list(stage);

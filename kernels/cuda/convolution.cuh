@@ -72,6 +72,26 @@ DEVICE Windows windows_of(const Geometry& geometry, int phase) {
     return windows;
 }
 
+// A place along three axes, from a number that counts them in C order.
+struct Place {
+    int at[3];
+};
+template <class T> DEVICE Place place_of(T number, const int (&size)[3]) {
+    const T row = number / size[2];
+    return {{static_cast<int>(row / size[1]), static_cast<int>(row % size[1]), static_cast<int>(number % size[2])}};
+}
+// Goes to the place whose number is larger by that of `on`, without a division; 1 where that begins anew.
+DEVICE int advance(Place& place, const Place& on, const int (&size)[3]) {
+    int carry = 0;
+#pragma unroll
+    for (int axis = 2; axis >= 0; --axis) {
+        place.at[axis] += on.at[axis] + carry;
+        carry = place.at[axis] >= size[axis];
+        if (carry) place.at[axis] -= size[axis];
+    }
+    return carry;
+}
+
 // ---------------------------------------------------------------------- which elements meet
 
 // Whether a tap of a pixel lies inside x is found with bits instead of comparisons: a pixel has one bit for each tap of
@@ -96,17 +116,15 @@ struct Pixel {
     int x, y;        // offsets in the arrays of where its window begins in x (perhaps outside), and of itself
     unsigned bits;   // 0 beyond the last pixel
 };
-DEVICE Pixel find_pixel(const Geometry& geometry, const Windows& windows, int pixel) {
-    if (pixel >= windows.pixels) return Pixel{0, 0, 0};
-    const int image = pixel / windows.image_pixels;
+DEVICE Pixel pixel_at(const Geometry& geometry, const Windows& windows, int image, const Place& place) {
     Pixel found{image * geometry.groups * geometry.channels, image * geometry.groups * geometry.outputs, EXISTS};
-    int rest = pixel % windows.image_pixels, place = windows.image_pixels, shift = 0;
-    for (const Axis& axis : windows.axis) {
-        place /= axis.count;
-        const int output = rest / place, first = axis.first + axis.step * output;
-        rest %= place;
+    int shift = 0;
+#pragma unroll
+    for (int number = 0; number < 3; ++number) {
+        const Axis& axis = windows.axis[number];
+        const int first = axis.first + axis.step * place.at[number];
         found.x = found.x * axis.size + first;
-        found.y = found.y * axis.y_size + axis.y_first + axis.y_step * output;
+        found.y = found.y * axis.y_size + axis.y_first + axis.y_step * place.at[number];
         for (int tap = 0; tap < axis.taps; ++tap) {
             const int at = first + tap * axis.dilation;
             if (at >= 0 && at < axis.size) found.bits |= 1u << (shift + tap);
@@ -115,12 +133,37 @@ DEVICE Pixel find_pixel(const Geometry& geometry, const Windows& windows, int pi
     }
     return found;
 }
+DEVICE Pixel find_pixel(const Geometry& geometry, const Windows& windows, int pixel) {
+    if (pixel >= windows.pixels) return Pixel{0, 0, 0};
+    const int counts[3] = {windows.axis[0].count, windows.axis[1].count, windows.axis[2].count};
+    const Place place = place_of(pixel % windows.image_pixels, counts);
+    return pixel_at(geometry, windows, pixel / windows.image_pixels, place);
+}
 
 template <class T> DEVICE bool is_finite(T value) { return value - value == 0; }
 
 // ---------------------------------------------------------------------- tiles in shared memory
 
 constexpr int DEPTH = 32;  // the part of a sum that one stage of the pipeline holds
+
+// Begins a thread's copies of what COUNT rows of windows, every STEP-th of `rows`, see at a pixel, or at COPY that
+// follow each other. Several rows are looked up before their copies begin: one by one, each waits for shared memory.
+template <int COUNT, int COPY, int STEP, class Target>
+DEVICE void gather(const float* x, const Pixel& pixel, const int2* rows, Target target) {
+    constexpr int TOGETHER = COUNT < 8 ? COUNT : 8;
+#pragma unroll
+    for (int first = 0; first < COUNT; first += TOGETHER) {
+        int2 found[TOGETHER];
+#pragma unroll
+        for (int i = 0; i < TOGETHER; ++i) found[i] = rows[(first + i) * STEP];
+#pragma unroll
+        for (int i = 0; i < TOGETHER; ++i) {
+            const bool valid = meet(pixel.bits, static_cast<unsigned>(found[i].y));
+            if (COPY == 4) copy_async_16(target(first + i), x + (pixel.x + found[i].x), valid);
+            else copy_async_4(target(first + i), x + (pixel.x + found[i].x), valid);
+        }
+    }
+}
 
 // A tile whose rows of DEPTH elements run along the sum: rows of 128 bytes, the pieces of 16 bytes of row r in the
 // order piece ^ (r % 8), so that the 8 rows a warp reads at once lie in different banks.
@@ -129,6 +172,14 @@ DEVICE int swizzled(int row, int element) { return row * 128 + ((element / 4 ^ r
 // Step number `step` (of 8 elements) of rows [row, row + 16) as the first operand of mma_tf32.
 DEVICE void load_rows(unsigned (&fragment)[4], SharedAddress tile, int row, int step, int lane) {
     load_matrices(fragment, tile + swizzled(row + lane % 16, 8 * step + lane / 16 * 4));
+}
+
+// The same of rows [row, row + 16) as two fragments of the second operand. Each fragment's registers follow each other,
+// as an mma needs them: else they would be moved for every product.
+DEVICE void load_columns(unsigned (&left)[2], unsigned (&right)[2], SharedAddress tile, int row, int step, int lane) {
+    unsigned both[4];
+    load_matrices(both, tile + swizzled(row + lane % 8 + lane / 16 * 8, 8 * step + lane / 8 % 2 * 4));
+    left[0] = both[0], left[1] = both[1], right[0] = both[2], right[1] = both[3];
 }
 
 // sums += a b, in one product of tf32 or in three, which are as exact as float32. Products that follow each other go

@@ -28,9 +28,12 @@ PACK_THREADS, DIRECT_THREADS, REDUCE_THREADS = 256, 128, 256
 
 # To be set by measurement, for an H200.
 MULTIPROCESSORS = 132
-LEAST_OUTPUTS, LEAST_ROWS = 3, 8  # with fewer outputs or products a thread for each result is as fast
+LEAST_PRODUCTS = 64  # of a pixel, in a group: with fewer a thread for each result is as fast
+MOST_DEPTHWISE = 16  # outputs that see one channel: with more of them tiles are full enough
 DIRECT_BLOCKS = 16  # of a weight's gradient, on a multiprocessor
 LEAST_STAGES, MOST_STAGES = 8, 512  # of DEPTH pixels, in a share of the weight's gradient: for speed, for precision
+BEGINNING = 4  # how many stages a block's beginning and end take as long as
+SHARE_COST = 1 / 32  # of a number written for a share and added, where a number's products in a stage cost 1
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,31 @@ class Tile:
         return -(-tiles // MULTIPROCESSORS) * self.rows * self.columns / self.speed
 
 
-TILES = (
-    Tile(128, 128, 64, 32, 2, 1.0),
-    Tile(64, 128, 32, 32, 3, 0.9),
-    Tile(64, 64, 32, 32, 3, 0.8),
-    Tile(32, 128, 32, 32, 3, 0.7),
-)
-GRAD_TILES = (Tile(128, 128, 64, 32, 2, 1.0), Tile(64, 64, 32, 32, 3, 0.8))
+# By how many products of tf32 make one. A larger tile of a warp needs fewer other instructions for a product. With one
+# product it may be 64 by 64, for no sums are kept beside the tensor cores'; and other instructions count for more.
+TILES = {
+    3: (
+        Tile(128, 128, 64, 32, 2, 1.0),
+        Tile(64, 128, 32, 64, 3, 0.9),
+        Tile(64, 64, 32, 32, 3, 0.8),
+        Tile(32, 128, 32, 32, 3, 0.7),
+        Tile(64, 32, 32, 16, 3, 0.55),
+    ),
+    1: (
+        Tile(128, 128, 64, 64, 3, 1.0),
+        Tile(64, 128, 32, 64, 3, 0.85),
+        Tile(64, 64, 32, 32, 3, 0.7),
+        Tile(32, 128, 32, 32, 3, 0.55),
+        Tile(64, 32, 32, 16, 3, 0.45),
+    ),
+}
+GRAD_TILES = {products: tiles[:3] for products, tiles in TILES.items()}
 
 FORWARD = Kernels(
     "convolution.cu",
     [
         "conv_pack",
-        *(f"conv_tile<{t.arguments}, {p}, {copy}>" for t in TILES for p in PRODUCTS.values() for copy in (1, 4)),
+        *(f"conv_tile<{t.arguments}, {p}, {copy}>" for p, tiles in TILES.items() for t in tiles for copy in (1, 4)),
     ],
 )
 WEIGHT_GRAD = Kernels(
@@ -82,8 +97,8 @@ WEIGHT_GRAD = Kernels(
         *(f"weight_grad_reduce<{name}>" for name in TYPES.values()),
         *(
             f"weight_grad_tile<{t.arguments}, {p}, {copies}>"
-            for t in GRAD_TILES
-            for p in PRODUCTS.values()
+            for p, tiles in GRAD_TILES.items()
+            for t in tiles
             for copies in ("1, 1", "4, 1", "4, 4")
         ),
     ],
@@ -94,7 +109,13 @@ DIRECT = Kernels(
 
 STRIP, TILE_ROWS, TILE_STRIPS = 4, 16, 8  # STRIP and DIRECT_THREADS as in depthwise.cu
 DEPTHWISE = Kernels(
-    "depthwise.cu", [f"depthwise_tile<{kernel}, {stride}>" for kernel in (3, 5, 7) for stride in (1, 2)]
+    "depthwise.cu",
+    [
+        f"{name}<{kernel}, {stride}>"
+        for name in ("depthwise_tile", "depthwise_weight_grad")
+        for kernel in (3, 5, 7)
+        for stride in (1, 2)
+    ],
 )
 
 _AXES = ("x_size", "y_size", "kernel", "stride", "padding", "dilation", "phases")
@@ -119,7 +140,7 @@ def conv(
     kernel_size = weight.shape[2:]
     y_shape = x.shape[0], weight.shape[0], *window_counts(x.shape[2:], kernel_size, stride, padding, dilation)
     problem = Problem.of(x.shape, y_shape, kernel_size, stride, padding, dilation, groups, False, bias is not None)
-    return _forward(problem, x, weight, bias)
+    return _forward(problem, x, weight, bias, np.empty(y_shape, x.dtype, like=x))
 
 
 def conv_transpose(
@@ -137,7 +158,7 @@ def conv_transpose(
         return reference.conv_transpose(x, weight, bias, stride, padding, dilation, groups, output_size)
     y_shape = x.shape[0], weight.shape[1] * groups, *output_size
     problem = Problem.of(x.shape, y_shape, weight.shape[2:], stride, padding, dilation, groups, True, bias is not None)
-    return _forward(problem, x, weight, bias)
+    return _forward(problem, x, weight, bias, np.empty(y_shape, x.dtype, like=x))
 
 
 def conv_weight_grad(
@@ -149,8 +170,15 @@ def conv_weight_grad(
     gradient = np.empty((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype, like=x)
     if gradient.size == 0:
         return gradient
+    if x.size == 0 or g.size == 0:
+        gradient[...] = 0
+        return gradient
     x, g = contiguous(x), contiguous(g)
     problem = Problem.of(x.shape, g.shape, kernel_size, stride, padding, dilation, groups, False, False)
+    if problem.divisible:
+        half = x.shape[0] // 2
+        rest = kernel_size, stride, padding, dilation, groups
+        return conv_weight_grad(x[:half], g[:half], *rest) + conv_weight_grad(x[half:], g[half:], *rest)
     products = PRODUCTS[PRECISION.get()]
     step, shares = _weight_grad_plan(problem, TYPES[x.dtype], products, aligned(16, g), aligned(16, x))
     if shares == 1:
@@ -168,12 +196,17 @@ def _fits(x: Array, *others: Array | None) -> bool:
     return x.dtype in TYPES and x.ndim in (3, 4, 5) and all(a is None or a.dtype == x.dtype for a in others)
 
 
-def _forward(problem: Problem, x: Array, weight: Array, bias: Array | None) -> Array:
-    """conv or conv_transpose."""
-    y = np.empty(problem.y, x.dtype, like=x)
+def _forward(problem: Problem, x: Array, weight: Array, bias: Array | None, y: Array) -> Array:
+    """conv or conv_transpose, written to y."""
     if y.size == 0:
         return y
     x, weight = contiguous(x), contiguous(weight)
+    if problem.divisible:
+        half = x.shape[0] // 2
+        for part in (slice(half), slice(half, None)):
+            of_part = problem._replace(x=x[part].shape, y=y[part].shape)
+            _forward(of_part, x[part], weight, bias, y[part])
+        return y
     bias = weight if bias is None else contiguous(bias)
     products = PRODUCTS[PRECISION.get()]
     pack, row, step = _forward_plan(problem, TYPES[x.dtype], products, aligned(16, x), aligned(16, weight))
@@ -240,6 +273,11 @@ class Problem(NamedTuple):
         return plain and self.x_size == self.y_size
 
     @property
+    def divisible(self) -> bool:
+        """Whether it is too large for offsets of 32 bits, and half of the images might not be."""
+        return self.x[0] > 1 and max(math.prod(self.x), math.prod(self.y)) >= MOST_ELEMENTS
+
+    @property
     def small(self) -> bool:
         """Whether offsets are 32-bit integers."""
         weight = self.y[1] * self.channels * math.prod(self.kernel)
@@ -251,15 +289,17 @@ class Problem(NamedTuple):
         taps = math.prod(self.kernel)
         takes = self.small and sum(self.kernel) <= MOST_BITS and taps <= MOST_TAPS
         takes = takes and self.groups * math.prod(self.phases) <= MOST_ACROSS
-        return takes and self.outputs >= LEAST_OUTPUTS and self.channels * taps >= LEAST_ROWS
+        return takes and self.outputs * self.channels * taps >= LEAST_PRODUCTS
 
     @property
     def depthwise(self) -> str:
-        """The kernel that would compute it as a depthwise convolution of images; it need not exist."""
+        """Template arguments of the kernels that compute it as a depthwise convolution of images, or ""."""
         (slices, rows, columns), (_, down, across) = self.kernel, self.stride
         images = self.x_size[0] == self.y_size[0] == slices == 1 and self.padding[0] == 0
         fits = images and rows == columns and down == across and self.dilation[1:] == (1, 1) and self.small
-        return f"depthwise_tile<{rows}, {down}>" if fits and self.channels == 1 and down <= 2 - self.transposed else ""
+        fits = fits and self.channels == 1 and self.outputs <= MOST_DEPTHWISE and down <= 2 - self.transposed
+        arguments = f"<{rows}, {down}>"
+        return arguments if fits and f"depthwise_tile{arguments}" in DEPTHWISE.names else ""
 
     @property
     def geometry(self) -> Array:
@@ -288,10 +328,10 @@ def _forward_plan(
     problem: Problem, type_name: str, products: int, aligned_x: bool, aligned_weight: bool
 ) -> tuple[Step | None, int, Step]:
     """What packs the weight, if that must be, the length of its rows then, and what computes y."""
-    tiles = type_name == "float" and problem.for_tiles
-    if not tiles:
-        depthwise = type_name == "float" and problem.depthwise in DEPTHWISE.names
-        return None, 0, _depthwise_step(problem) if depthwise else _direct_step(problem, type_name)
+    if type_name == "float" and problem.depthwise:
+        return None, 0, _depthwise_step(problem)
+    if type_name != "float" or not problem.for_tiles:
+        return None, 0, _direct_step(problem, type_name)
     geometry, outputs, phases = problem.geometry, problem.outputs, math.prod(problem.phases)
     # Of the kernel's taps, a phase of a transposed convolution has every (stride / gcd(stride, dilation))-th.
     every = [s // math.gcd(s, d) if problem.transposed else 1 for s, d in zip(problem.stride, problem.dilation)]
@@ -304,7 +344,7 @@ def _forward_plan(
     largest = [-(-n // p) for n, p in zip(problem.y_size, problem.phases)]  # phase, along each axis
     pixels = problem.y[0] * math.prod(largest)
     others = problem.groups * phases
-    tile = min(TILES, key=lambda tile: tile.time(math.prod(tile.count(outputs, pixels)) * others))
+    tile = min(TILES[products], key=lambda tile: tile.time(math.prod(tile.count(outputs, pixels)) * others))
     copy = 4 if problem.pointwise and math.prod(problem.y_size) % 4 == 0 and aligned_x else 1
     kernel = f"conv_tile<{tile.arguments}, {products}, {copy}>"
     grid = (math.prod(tile.count(outputs, pixels)), 1, others)
@@ -325,9 +365,10 @@ def _depthwise_step(problem: Problem) -> Step:
     planes = DIRECT_THREADS // (strips * tile_rows)
     seen = math.prod((n - 1) * stride + size for n in (tile_rows, strips * STRIP))
     tiles = -(-rows // tile_rows) * -(-columns // (strips * STRIP))
-    grid = (*blocks(problem.y[0] * problem.y[1], planes), tiles)
+    grid = (blocks(problem.y[0] * problem.y[1], planes)[0] * tiles,)
     numbers = problem.geometry, np.int32(planes), np.int32(tile_rows), np.int32(strips)
-    return Step(DEPTHWISE, problem.depthwise, grid, DIRECT_THREADS, numbers, 4 * planes * seen)
+    name = f"depthwise_tile{problem.depthwise}"
+    return Step(DEPTHWISE, name, grid, DIRECT_THREADS, numbers, 4 * planes * seen)
 
 
 @lru_cache(maxsize=1024)
@@ -337,18 +378,28 @@ def _weight_grad_plan(
     """What sums shares of the images or pixels, and how many shares there are."""
     images, plane, outputs = problem.x[0], math.prod(problem.y_size), problem.outputs
     rows = problem.channels * math.prod(problem.kernel)
-    if type_name != "float" or not problem.for_tiles:
-        count = problem.y[1] * rows
-        share = -(-images // max(1, min(images, MULTIPROCESSORS * DIRECT_BLOCKS // count)))
+    depthwise = type_name == "float" and problem.depthwise
+    if depthwise or type_name != "float" or not problem.for_tiles:
+        across = problem.y[1] * (1 if depthwise else rows)
+        share = -(-images // max(1, min(images, MULTIPROCESSORS * DIRECT_BLOCKS // across)))
         shares = max(1, -(-images // max(share, 1)))
-        numbers = problem.geometry, np.int32(share)
-        return Step(DIRECT, f"weight_grad_direct<{type_name}>", (count, shares), DIRECT_THREADS, numbers), shares
+        kernels, name = DIRECT, f"weight_grad_direct<{type_name}>"
+        if depthwise:
+            kernels, name = DEPTHWISE, f"depthwise_weight_grad{depthwise}"
+        return Step(kernels, name, (across, shares), DIRECT_THREADS, (problem.geometry, np.int32(share))), shares
     pixels = images * plane
     stages = -(-pixels // DEPTH)
-    tile = min(GRAD_TILES, key=lambda t: math.prod(t.count(outputs, rows)) * t.rows * t.columns / t.speed)
+    tile = min(GRAD_TILES[products], key=lambda t: math.prod(t.count(outputs, rows)) * t.rows * t.columns / t.speed)
     across, down = tile.count(outputs, rows)
-    shares = max(1, 2 * MULTIPROCESSORS // (across * down * problem.groups), -(-stages // MOST_STAGES))
-    shares = max(1, min(shares, -(-stages // LEAST_STAGES), MOST_ACROSS // problem.groups))
+    count = across * down * problem.groups
+    most = max(1, min(-(-stages // LEAST_STAGES), MOST_ACROSS // problem.groups))
+    least = min(most, max(1, 2 * MULTIPROCESSORS // count, -(-stages // MOST_STAGES)))
+
+    def time(shares: int) -> float:
+        products = tile.time(count * shares) * (-(-stages // shares) + BEGINNING)
+        return products + SHARE_COST * shares * problem.y[1] * rows
+
+    shares = min(range(least, min(most, 4 * least + 8) + 1), key=time)  # so that the last wave of blocks is full
     share = -(-stages // shares) * DEPTH
     shares = max(1, -(-pixels // max(share, 1)))
     copy_g = 4 if plane % 4 == 0 and aligned_g else 1

@@ -1,5 +1,6 @@
-// Depthwise convolution of images: every output sees one channel, by a square kernel without dilation. There is nothing
-// to multiply as matrices; what counts is that x is read once and that few instructions stand beside the products.
+// Convolution of images whose outputs see one channel each, by a square kernel without dilation: depthwise ones, and
+// the first of a network for grey images. There is little to multiply as matrices; what counts is that x is read once
+// and that few instructions stand beside the products.
 //
 // A block computes a tile of one plane of y, or whole planes where they are small: it copies what the windows see to
 // shared memory, zeros where that is padding. A thread computes STRIP outputs next to each other: of each row of the
@@ -23,7 +24,7 @@ __device__ __noinline__ float depthwise_one(const float* plane, const float* wei
     return sum;
 }
 
-// `planes` planes of `tile_rows` rows of `strips` strips, which are THREADS or fewer. Grid: planes, tiles of a plane.
+// `planes` planes of `tile_rows` rows of `strips` strips, which are THREADS or fewer. Grid: planes times their tiles.
 template <int KERNEL, int STRIDE>
 __global__ void __launch_bounds__(THREADS)
 depthwise_tile(const float* x, const float* weight, const float* bias, float* y, Geometry geometry, int planes,
@@ -33,11 +34,11 @@ depthwise_tile(const float* x, const float* weight, const float* bias, float* y,
     const int x_rows = geometry.x_size[1], x_columns = geometry.x_size[2];
     const int y_rows = geometry.y_size[1], y_columns = geometry.y_size[2];
     const int tile_columns = strips * STRIP, across = (y_columns + tile_columns - 1) / tile_columns;
-    const int tile_number = blockIdx.y;
+    const int tiles = (y_rows + tile_rows - 1) / tile_rows * across, tile_number = blockIdx.x % tiles;
     const int first_row = tile_number / across * tile_rows, first_column = tile_number % across * tile_columns;
     const int seen_rows = (tile_rows - 1) * STRIDE + KERNEL, seen_columns = (tile_columns - 1) * STRIDE + KERNEL;
     const int all = geometry.groups * geometry.outputs, last_plane = geometry.images * all;
-    const int first_plane = blockIdx.x * planes, thread = threadIdx.x;
+    const int first_plane = blockIdx.x / tiles * planes, thread = threadIdx.x;
     const int padding_rows = geometry.transposed ? KERNEL - 1 - geometry.padding[1] : geometry.padding[1];
     const int padding_columns = geometry.transposed ? KERNEL - 1 - geometry.padding[2] : geometry.padding[2];
 
@@ -87,5 +88,63 @@ depthwise_tile(const float* x, const float* weight, const float* bias, float* y,
                                             y_row - padding_rows, y_column + k - padding_columns);
         }
         y[k] = sums[k] + added;
+    }
+}
+
+// The gradient of its weight: a block has one output and `share` images. A thread walks down a column of y, at most
+// RUN rows of it, with what its window sees in registers: each row of x is loaded once, and the kernel's elements are
+// summed side by side. Short runs are summed in float32, and those in float64. Grid: outputs, shares.
+template <int KERNEL, int STRIDE>
+__global__ void __launch_bounds__(THREADS)
+depthwise_weight_grad(const float* x, const float* g, float* sums_of_shares, Geometry geometry, int share) {
+    constexpr int RUN = 16, KEPT = KERNEL - STRIDE;  // rows that two windows, one below the other, share
+    const int x_rows = geometry.x_size[1], x_columns = geometry.x_size[2];
+    const int y_rows = geometry.y_size[1], y_columns = geometry.y_size[2];
+    const int all = geometry.groups * geometry.outputs, output = blockIdx.x;
+    const int first_image = blockIdx.y * share, images = min(share, geometry.images - first_image);
+    const int runs = (y_rows + RUN - 1) / RUN, columns = images * runs * y_columns;
+
+    double sums[KERNEL * KERNEL] = {};
+    for (int number = threadIdx.x; number < columns; number += THREADS) {
+        const int y_column = number % y_columns, first_row = number / y_columns % runs * RUN;
+        const int rows = min(RUN, y_rows - first_row), x_column = y_column * STRIDE - geometry.padding[2];
+        const long long image = first_image + number / y_columns / runs;
+        const float* of_x = x + (image * geometry.groups + output / geometry.outputs) * x_rows * x_columns + x_column;
+        const float* of_g = g + ((image * all + output) * y_rows + first_row) * y_columns + y_column;
+        int x_row = first_row * STRIDE - geometry.padding[1];
+        float seen[KERNEL][KERNEL], of_run[KERNEL * KERNEL] = {};
+        auto load = [&](int i) {  // row i of the window
+            const int row = x_row + i;
+            const bool inside = row >= 0 && row < x_rows;
+#pragma unroll
+            for (int j = 0; j < KERNEL; ++j) {
+                const bool valid = inside && x_column + j >= 0 && x_column + j < x_columns;
+                seen[i][j] = valid ? of_x[row * x_columns + j] : 0;
+            }
+        };
+#pragma unroll
+        for (int i = 0; i < KEPT; ++i) load(i);
+        for (int row = 0; row < rows; ++row) {
+#pragma unroll
+            for (int i = KEPT; i < KERNEL; ++i) load(i);
+            const float factor = of_g[row * y_columns];
+#pragma unroll
+            for (int i = 0; i < KERNEL; ++i)
+#pragma unroll
+                for (int j = 0; j < KERNEL; ++j) of_run[i * KERNEL + j] += factor * seen[i][j];
+#pragma unroll
+            for (int i = 0; i < KEPT; ++i)
+#pragma unroll
+                for (int j = 0; j < KERNEL; ++j) seen[i][j] = seen[i + STRIDE][j];
+            x_row += STRIDE;
+        }
+#pragma unroll
+        for (int i = 0; i < KERNEL * KERNEL; ++i) sums[i] += static_cast<double>(of_run[i]);
+    }
+    float* target = sums_of_shares + (static_cast<long long>(blockIdx.y) * all + output) * KERNEL * KERNEL;
+#pragma unroll
+    for (int i = 0; i < KERNEL * KERNEL; ++i) {
+        const double sum = block_sum(sums[i]);
+        if (threadIdx.x == 0) target[i] = static_cast<float>(sum);
     }
 }

@@ -2,13 +2,15 @@
 // weight_grad.cu do not take: float64, groups of few channels, and sizes beyond their limits.
 #include "convolution.cuh"
 
-// A place along three axes, from a number that counts them in C order.
-struct Place {
-    int at[3];
-};
-DEVICE Place place_of(long long number, const int (&size)[3]) {
-    const long long row = number / size[2];
-    return {{static_cast<int>(row / size[1]), static_cast<int>(row % size[1]), static_cast<int>(number % size[2])}};
+// Where tap `tap` of an axis meets x at output `y`, or -1 where it does not.
+DEVICE int x_place(const Geometry& geometry, int axis, int y, int tap) {
+    const int on = tap * geometry.dilation[axis], stride = geometry.stride[axis];
+    int at = y * stride - geometry.padding[axis] + on;
+    if (geometry.transposed) {
+        const int from = y + geometry.padding[axis] - on;
+        at = from % stride ? -1 : from / stride;
+    }
+    return at < geometry.x_size[axis] ? max(at, -1) : -1;
 }
 
 // The element of a plane of x that tap `tap` meets at place `y`: its offset, or -1 where there is none.
@@ -16,13 +18,8 @@ DEVICE long long x_offset(const Geometry& geometry, const Place& y, const Place&
     long long offset = 0;
 #pragma unroll
     for (int axis = 0; axis < 3; ++axis) {
-        const int on = tap.at[axis] * geometry.dilation[axis], stride = geometry.stride[axis];
-        int at = y.at[axis] * stride - geometry.padding[axis] + on;
-        if (geometry.transposed) {
-            const int from = y.at[axis] + geometry.padding[axis] - on;
-            at = from % stride ? -1 : from / stride;
-        }
-        if (at < 0 || at >= geometry.x_size[axis]) return -1;
+        const int at = x_place(geometry, axis, y.at[axis], tap.at[axis]);
+        if (at < 0) return -1;
         offset = offset * geometry.x_size[axis] + at;
     }
     return offset;
@@ -51,15 +48,20 @@ conv_direct(const T* x, const T* weight, const T* bias, T* y, Geometry geometry,
     for (int channel = 0; channel < geometry.channels; ++channel) {
         const T *w = weight + channel * channel_step, *from = x + channel * x_plane;
         T of_channel = 0;
-        Place tap;
-        for (tap.at[0] = 0; tap.at[0] < geometry.kernel[0]; ++tap.at[0])
-            for (tap.at[1] = 0; tap.at[1] < geometry.kernel[1]; ++tap.at[1])
-                for (tap.at[2] = 0; tap.at[2] < geometry.kernel[2]; ++tap.at[2], ++w) {
-                    const long long offset = x_offset(geometry, at, tap);
+        for (int i = 0; i < geometry.kernel[0]; ++i) {
+            const int slice = x_place(geometry, 0, at.at[0], i);
+            for (int j = 0; j < geometry.kernel[1]; ++j, w += geometry.kernel[2]) {
+                const int row = slice < 0 ? -1 : x_place(geometry, 1, at.at[1], j);
+                if (row < 0 && geometry.transposed) continue;
+                const T* line = from + (static_cast<long long>(slice) * geometry.x_size[1] + row) * geometry.x_size[2];
+                for (int k = 0; k < geometry.kernel[2]; ++k) {
+                    const int place = row < 0 ? -1 : x_place(geometry, 2, at.at[2], k);
                     // Padding is 0, and 0 times inf is NaN; a transposed convolution has none.
-                    if (offset >= 0) of_channel += *w * from[offset];
-                    else if (!geometry.transposed) of_channel += *w * 0;
+                    if (place >= 0) of_channel += w[k] * line[place];
+                    else if (!geometry.transposed) of_channel += w[k] * 0;
                 }
+            }
+        }
         sum += of_channel;
     }
     y[i] = geometry.biased ? sum + bias[output] : sum;
@@ -83,6 +85,7 @@ weight_grad_direct(const T* x, const T* g, T* sums_of_shares, Geometry geometry,
     int image = static_cast<int>(blockIdx.y) * share + static_cast<int>(threadIdx.x / plane);
     Place at = place_of(threadIdx.x % plane, geometry.y_size);
     const Place on = place_of(blockDim.x % plane, geometry.y_size);
+    const int images_on = static_cast<int>(blockDim.x / plane);
     double sum = 0;
     T of_run = 0;
     int run = 0;
@@ -94,15 +97,7 @@ weight_grad_direct(const T* x, const T* g, T* sums_of_shares, Geometry geometry,
         for (int axis = 0; axis < 3; ++axis) pixel = pixel * geometry.y_size[axis] + at.at[axis];
         of_run += g[image * g_image + pixel] * value;
         if (++run == RUN) sum += static_cast<double>(of_run), of_run = 0, run = 0;
-        image += static_cast<int>(blockDim.x / plane);  // to the pixel blockDim.x further on, without a division
-        int carry = 0;
-#pragma unroll
-        for (int axis = 2; axis >= 0; --axis) {
-            at.at[axis] += on.at[axis] + carry;
-            carry = at.at[axis] >= geometry.y_size[axis];
-            if (carry) at.at[axis] -= geometry.y_size[axis];
-        }
-        image += carry;
+        image += images_on + advance(at, on, geometry.y_size);
     }
     sum = block_sum(sum + static_cast<double>(of_run));
     if (threadIdx.x == 0) sums_of_shares[static_cast<long long>(blockIdx.y) * gridDim.x + row] = static_cast<T>(sum);

@@ -18,7 +18,7 @@ __device__ __noinline__ float weight_grad_one(const float* x, const float* g, co
     const int2 tap = find_tap(*windows, row % windows->taps);
     x += row / windows->taps * windows->x_plane + tap.x;
     float sum = 0;
-    for (int i = begin; i < end; ++i) {
+    for (int i = begin; i < end && sum == sum; ++i) {  // NaN stays NaN
         const Pixel pixel = find_pixel(*geometry, *windows, i);
         const float value = meet(pixel.bits, static_cast<unsigned>(tap.y)) ? x[pixel.x] : 0;
         sum += g[pixel.y] * value;
@@ -41,6 +41,8 @@ weight_grad_tile(const float* x, const float* g, float* sums_of_shares, Geometry
     __shared__ Windows windows;
     __shared__ int2 taps[COLUMNS];            // of each row of windows: its offset in x and the bits it needs
     __shared__ Pixel listed[STAGES][DEPTH];   // the pixels of a stage
+    __shared__ Place next[DEPTH], on;         // where those of the next stage are, and how far that is from the last
+    __shared__ int next_image[DEPTH], images_on;
     const SharedAddress tile = shared_address(tiles);
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     const int group = blockIdx.z % geometry.groups, first_row = blockIdx.y * ROWS, first_column = blockIdx.x * COLUMNS;
@@ -50,6 +52,7 @@ weight_grad_tile(const float* x, const float* g, float* sums_of_shares, Geometry
     const int begin = blockIdx.z / geometry.groups * share, end = min(begin + share, windows.pixels);
     const int stages = (end - begin + DEPTH - 1) / DEPTH;
     const int rows = geometry.outputs - first_row, columns = windows.rows - first_column;  // that this block has
+    const int y_plane = windows.y_plane, step_g = PASS_G * y_plane;
     x += static_cast<long long>(group) * geometry.channels * windows.x_plane;
     g += (static_cast<long long>(group) * geometry.outputs + first_row) * windows.y_plane;
     for (int i = thread; i < COLUMNS; i += THREADS) {
@@ -58,35 +61,41 @@ weight_grad_tile(const float* x, const float* g, float* sums_of_shares, Geometry
         const bool exists = i < columns;
         taps[i] = make_int2(exists ? tap.x + channel * windows.x_plane : 0, exists ? tap.y : static_cast<int>(NEVER));
     }
-    auto list = [&](int stage) {  // another warp for every stage
-        if (warp == stage % WARPS)
-            listed[stage % STAGES][lane] = find_pixel(geometry, windows, begin + stage * DEPTH + lane);
+    if (thread < DEPTH && stages > 0) {
+        const int plane = windows.image_pixels, pixel = begin + thread;
+        next[thread] = place_of(pixel % plane, geometry.y_size), next_image[thread] = pixel / plane;
+        if (thread == 0) on = place_of(DEPTH % plane, geometry.y_size), images_on = DEPTH / plane;
+    }
+    __syncthreads();
+    auto list = [&](int stage) {  // by one warp, one stage after another
+        Place place = next[lane];
+        int image = next_image[lane];
+        const bool exists = image < geometry.images;
+        listed[stage % STAGES][lane] = exists ? pixel_at(geometry, windows, image, place) : Pixel{0, 0, 0};
+        image += images_on + advance(place, on, geometry.y_size);
+        next[lane] = place, next_image[lane] = image;
     };
     auto copy = [&](int stage) {
         const SharedAddress to = tile + stage % STAGES * STAGE;
         const int at_g = COPY_G == 4 ? thread % 8 * 4 : lane, row_g = COPY_G == 4 ? thread / 8 : warp;
         const Pixel of_g = listed[stage % STAGES][at_g];
+        const float* source = g + (of_g.y + row_g * y_plane);
 #pragma unroll
         for (int i = 0; i < ROWS / PASS_G; ++i) {
             const int row = row_g + i * PASS_G;
-            const float* source = g + static_cast<long long>(row) * windows.y_plane + of_g.y;
-            const bool valid = row < rows && of_g.bits;
+            const bool valid = i * PASS_G < rows - row_g && of_g.bits;
             if (COPY_G == 4) copy_async_16(to + swizzled(row, at_g), source, valid);
             else copy_async_4(to + swizzled(row, at_g), source, valid);
+            source += step_g;
         }
         const int at_x = COPY_X == 4 ? thread % 8 * 4 : lane, row_x = COPY_X == 4 ? thread / 8 : warp;
         const Pixel of_x = listed[stage % STAGES][at_x];
-#pragma unroll
-        for (int i = 0; i < COLUMNS / PASS_X; ++i) {
-            const int row = row_x + i * PASS_X;
-            const int2 tap = taps[row];
-            const bool valid = meet(of_x.bits, static_cast<unsigned>(tap.y));
-            if (COPY_X == 4) copy_async_16(to + GRADIENTS + swizzled(row, at_x), x + (of_x.x + tap.x), valid);
-            else copy_async_4(to + GRADIENTS + swizzled(row, at_x), x + (of_x.x + tap.x), valid);
-        }
+        gather<COLUMNS / PASS_X, COPY_X, PASS_X>(
+            x, of_x, &taps[row_x], [&](int i) { return to + GRADIENTS + swizzled(row_x + i * PASS_X, at_x); });
     };
 
-    for (int stage = 0; stage < min(STAGES, stages); ++stage) list(stage);
+    if (warp == 0)
+        for (int stage = 0; stage < min(STAGES, stages); ++stage) list(stage);
     __syncthreads();
     for (int stage = 0; stage < STAGES - 1; ++stage) {
         if (stage < stages) copy(stage);
@@ -100,7 +109,7 @@ weight_grad_tile(const float* x, const float* g, float* sums_of_shares, Geometry
         __syncthreads();  // the stage has arrived for all, and all have read what the next copies replace
         if (stage + STAGES - 1 < stages) copy(stage + STAGES - 1);
         copy_async_commit();
-        if (stage + STAGES < stages) list(stage + STAGES);
+        if (stage + STAGES < stages && warp == stage % WARPS) list(stage + STAGES);  // another warp each time
         const SharedAddress gradients = tile + stage % STAGES * STAGE, gathered = gradients + GRADIENTS;
         float of_stage[FRAGMENT_ROWS][FRAGMENT_COLUMNS][4];
         if (PRODUCTS == 3) clear(of_stage);
@@ -110,11 +119,8 @@ weight_grad_tile(const float* x, const float* g, float* sums_of_shares, Geometry
 #pragma unroll
             for (int i = 0; i < FRAGMENT_ROWS; ++i) load_rows(a[i], gradients, warp_row + 16 * i, step, lane);
 #pragma unroll
-            for (int j = 0; j < FRAGMENT_COLUMNS; j += 2) {  // 16 rows are two fragments of the second operand
-                unsigned both[4];
-                load_rows(both, gathered, warp_column + 8 * j, step, lane);
-                b[j][0] = both[0], b[j][1] = both[2], b[j + 1][0] = both[1], b[j + 1][1] = both[3];
-            }
+            for (int j = 0; j < FRAGMENT_COLUMNS; j += 2)
+                load_columns(b[j], b[j + 1], gathered, warp_column + 8 * j, step, lane);
             multiply<PRODUCTS>(PRODUCTS == 3 ? of_stage : sums, a, b);
         }
         if (PRODUCTS == 3) add(sums, of_stage);

@@ -12,7 +12,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cpu import conv, conv_transpose, conv_weight_grad
-from tinygrad_notes.kernels.cpu import convolution, convolution_plan, weight_grad
+from tinygrad_notes.kernels.cpu import convolution, convolution_plan, weight_grad, weight_grad_plan
 from tinygrad_notes.kernels.cpu.buffers import address, aligned
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 assert MACHINE.isa == "amx"
@@ -32,10 +32,10 @@ def takes(images, channels, outputs, size, kernel, padding, groups=1):
     rest = (1, 1), (padding, padding), (1, 1), groups
     g = (images, outputs, *[size + 2 * padding - kernel + 1] * 2)
     forward = convolution_plan.plan_conv(x, weight, *rest, 4, 2, 3)
-    return bool(forward.parts), bool(bfloats(weight_grad.make_plan(x, g, weight[2:], *rest, 4, 3)))
+    return bool(forward.parts), bool(bfloats(weight_grad_plan.make_plan(x, g, weight[2:], *rest, 4, 3)))
 
 def bfloats(plan):
-    return plan.table[len(weight_grad.Geometry._fields) + weight_grad.Cut._fields.index("bfloats")]
+    return plan.table[len(weight_grad_plan.Geometry._fields) + weight_grad_plan.Cut._fields.index("bfloats")]
 
 assert takes(32, 64, 64, 56, 3, 1) == takes(32, 256, 256, 14, 3, 1) == takes(32, 512, 512, 7, 1, 0) == (True, True)
 assert takes(32, 3, 64, 224, 7, 3) == (True, True) and takes(32, 128, 128, 28, 3, 1, 2) == (True, True)
@@ -58,23 +58,23 @@ def whole(value):
     return value
 
 def cut(copy_bytes, depth, pixels):
-    convolution_plan.COPY_BYTES, convolution_plan.SPLIT_DEPTH, weight_grad.SPLIT_DEPTH = copy_bytes, depth, pixels
-    weight_grad.SPLIT_OUTPUTS, weight_grad.BLOCK_ROWS = 64, 100
+    convolution_plan.COPY_BYTES, convolution_plan.SPLIT_DEPTH, weight_grad_plan.SPLIT_DEPTH = copy_bytes, depth, pixels
+    weight_grad_plan.SPLIT_OUTPUTS, weight_grad_plan.MOST_ROWS = 64, 100
     forget()
 
 def forget():
-    for cached in (convolution_plan.plan_conv, convolution_plan.plan_transpose, weight_grad.make_plan):
+    for cached in (convolution_plan.plan_conv, convolution_plan.plan_transpose, weight_grad_plan.make_plan):
         cached.cache_clear()
 
 for module in modules:
     module.PER_THREAD, module.scratch = 1, scratch
-convolution_plan._repays_splitting = weight_grad._repays_splitting = lambda *arguments: True
+convolution_plan._repays_splitting = weight_grad_plan._repays_splitting = lambda *arguments: True
 
 def all_of(x, weight, bias, g, back, rest):
     yield "conv", lambda f, x, weight, bias, g, back: f.conv(x, weight, bias, *rest)
     size, kernel = x.shape[2:], weight.shape[2:]
     yield "transpose", lambda f, x, weight, bias, g, back: f.conv_transpose(g, weight, back, *rest, size)
-    if not weight_grad.make_plan(x.shape, g.shape, kernel, *rest, 4, 3).by_dots:
+    if not weight_grad_plan.make_plan(x.shape, g.shape, kernel, *rest, 4, 3).by_dots:
         yield "weight", lambda f, x, weight, bias, g, back: f.conv_weight_grad(x, g, kernel, *rest)
 
 def operands(shape, outputs, kernel, stride, padding, dilation, groups):

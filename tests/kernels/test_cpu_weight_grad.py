@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_notes as tn
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu import conv_weight_grad, weight_grad
+from tinygrad_notes.kernels.cpu import conv_weight_grad, weight_grad, weight_grad_plan
 from tinygrad_notes.kernels.cpu.isa.tile import ROWS
 
 RNG = np.random.default_rng(0)
@@ -86,8 +86,8 @@ def test_cases(two_threads, case, dtype):
 @cases
 def test_the_way_that_is_expected(case):
     x, g, rest = operands(case)
-    if weight_grad.MACHINE.vector_bytes == 32:
-        assert weight_grad.make_plan(x.shape, g.shape, *rest, 4).by_dots == case[-1]
+    if weight_grad_plan.MACHINE.vector_bytes == 32:
+        assert weight_grad_plan.make_plan(x.shape, g.shape, *rest, 4).by_dots == case[-1]
 
 
 @st.composite
@@ -187,7 +187,7 @@ def test_through_the_op():
 ISA = """
 import numpy as np
 from tinygrad_notes.kernels import reference
-from tinygrad_notes.kernels.cpu import conv_weight_grad, weight_grad
+from tinygrad_notes.kernels.cpu import conv_weight_grad, weight_grad, weight_grad_plan
 from tinygrad_notes.kernels.cpu.isa.machine import MACHINE
 weight_grad.threads_for = lambda work, least: 1
 rng = np.random.default_rng(0)
@@ -196,7 +196,7 @@ for outputs, groups in ((48, 1), (12, 12)):
     rest = (3, 3), (1, 1), (1, 1), (1, 1), groups
     wanted = reference.conv_weight_grad(x.astype(float), g.astype(float), *rest)
     assert np.abs(conv_weight_grad(x, g, *rest) - wanted).max() <= 1e-6 * np.abs(wanted).max()
-    print(weight_grad.make_plan(x.shape, g.shape, *rest, 4).by_dots)
+    print(weight_grad_plan.make_plan(x.shape, g.shape, *rest, 4).by_dots)
 print(MACHINE.isa)
 """
 

@@ -167,3 +167,15 @@ def test_lengths_that_are_no_integers():
     function, x, weights = layer("lstm")
     with pytest.raises(tn.DTypeError, match="lstm: lengths are float32, expected integers"):
         function(x, None, weights, lengths=[1.0, 2.0, 3.0])
+
+
+@KINDS
+def test_mixed_floats_promote_and_gradients_come_back_in_their_own_dtype(kind):
+    function, x, weights = layer(kind)
+    wanted = tn.grad(function(x, None, weights)[0].sum(), weights[0])
+    short = [tuple(w.detach().astype(tn.float32).requires_grad_() for w in weights[0])]
+    output = function(x, None, short)[0]
+    assert output.dtype == np.float64
+    for ours, theirs in zip(tn.grad(output.sum(), short[0]), wanted):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-5)

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.modes import shape_only
 from tinygrad_notes.nn import Module
 from tinygrad_notes.ops import zeros
 from tinygrad_notes.study import summary
+from tinygrad_notes.tensor import Tensor
 from tinygrad_notes.training.progress import Progress
 from tinygrad_notes.training.report import number
 
@@ -141,6 +144,14 @@ class Note:
             raise DTypeError(f"Note: {self.slug} has bars but no demo that could reach them")
         if self.build is None and self.example is not None:
             raise DTypeError(f"Note: {self.slug} has an example but no network that it is for")
+
+
+def apart(first: Any, second: Any) -> float:
+    """The largest absolute difference of two results of one shape, or of two lists of results: what identities say."""
+    if isinstance(first, list | tuple):
+        return max(apart(a, b) for a, b in zip(first, second, strict=True))
+    a, b = (np.asarray(value.data if isinstance(value, Tensor) else value) for value in (first, second))
+    return float(np.abs(a - b).max()) if a.shape == b.shape else float("inf")
 
 
 def parameter_count(model: Module) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import tinygrad_notes.ops as ops
 from tinygrad_notes.data import DataLoader
 from tinygrad_notes.errors import ShapeError
-from tinygrad_notes.nn import Linear, Module
+from tinygrad_notes.nn import Linear, Module, init
 from tinygrad_notes.ops.arguments import at_least, count
 from tinygrad_notes.optim import Adam, CosineAnnealingLR
 from tinygrad_notes.tensor import to_numpy
@@ -83,7 +83,7 @@ def linear_probe(
     standard, standard_test = ((part - mean) / deviation for part in (train, test))
     layer = Linear(train.shape[1], int(train_labels.max()) + 1, dtype=standard.dtype)
     for parameter in layer.parameters():
-        parameter.data[...] = 0
+        init.zeros_(parameter)
     optimizer = Adam(layer.parameters(), lr=RATE)
     schedule = CosineAnnealingLR(optimizer, T_max=STEPS)
     for _ in range(STEPS):

@@ -1,5 +1,7 @@
 """The notes on training: their demos run, and what they are made of does what it says."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from tinygrad_notes.notes.basics import (
     batch_norm,
     catastrophic_forgetting,
     ensembling_tta,
+    feature_based_transfer,
     fine_tuning,
     gradient_clipping,
     imbalance_anomaly,
@@ -37,6 +40,14 @@ def data():
 @pytest.mark.parametrize("slug", SHORT)
 def test_a_short_demo_runs_to_its_end(slug, tmp_path):
     short_demo(slug, tmp_path)
+
+
+def test_a_short_demo_of_feature_based_transfer(monkeypatch, tmp_path):
+    few = partial(feature_based_transfer.tag_data, train=32, held_out=12)
+    monkeypatch.setattr(feature_based_transfer, "tag_data", few)
+    monkeypatch.setattr(feature_based_transfer, "TAGGED", 10)
+    outcome = short_demo("feature-based-transfer", tmp_path)
+    assert outcome.metrics["frozen_changed"] == 0
 
 
 def test_the_digit_network_takes_images_of_any_size():

@@ -24,8 +24,8 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart, gradients, normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count
+from tinygrad_notes.notes.attention._shared import gradients, normal
+from tinygrad_notes.notes.note import Fact, Identity, Note, apart, parameter_count
 
 
 class AdditiveAttention(nn.Module):

@@ -38,8 +38,8 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart, normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.attention._shared import normal
+from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.study.summary import WORK
 from tinygrad_notes.training.pictures import save_curves
 

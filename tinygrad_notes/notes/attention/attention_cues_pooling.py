@@ -24,9 +24,9 @@ from __future__ import annotations
 import numpy as np
 
 import tinygrad_notes as tn
-from tinygrad_notes.notes.attention._shared import apart, normal
+from tinygrad_notes.notes.attention._shared import normal
 from tinygrad_notes.notes.attention.scaled_dot_product import attention
-from tinygrad_notes.notes.note import Fact, Identity, Note
+from tinygrad_notes.notes.note import Fact, Identity, Note, apart
 
 
 def attention_pooling(query, keys, values) -> tn.Tensor:

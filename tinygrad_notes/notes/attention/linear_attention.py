@@ -39,9 +39,9 @@ from collections.abc import Callable
 import numpy as np
 
 import tinygrad_notes as tn
-from tinygrad_notes.notes.attention._shared import apart, gradients, normal
+from tinygrad_notes.notes.attention._shared import gradients, normal
 from tinygrad_notes.notes.attention.attention_complexity import multiply_adds, seconds, slope
-from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.training.pictures import save_curves
 
 

@@ -30,9 +30,9 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart, gradients, normal
+from tinygrad_notes.notes.attention._shared import gradients, normal
 from tinygrad_notes.notes.attention.scaled_dot_product import attention
-from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count, without_memory
+from tinygrad_notes.notes.note import Fact, Identity, Note, apart, parameter_count, without_memory
 
 
 class MultiHead(nn.Module):

@@ -35,8 +35,8 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes.data import diabetes
-from tinygrad_notes.notes.attention._shared import apart, normal
-from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.attention._shared import normal
+from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.training.pictures import save_curves, save_maps
 
 BANDWIDTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)

@@ -28,7 +28,7 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn, optim
-from tinygrad_notes.notes.attention._shared import apart, normal
+from tinygrad_notes.notes.attention._shared import normal
 from tinygrad_notes.notes.attention.nadaraya_watson import (
     baselines,
     body_mass,
@@ -37,7 +37,7 @@ from tinygrad_notes.notes.attention.nadaraya_watson import (
     of_the_largest,
     r_squared,
 )
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, apart, parameter_count
 from tinygrad_notes.training.pictures import save_curves, save_maps
 
 EPOCHS, LEARNING_RATE = 150, 0.05

@@ -31,8 +31,8 @@ import math
 import numpy as np
 
 import tinygrad_notes as tn
-from tinygrad_notes.notes.attention._shared import apart, gradients, normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.attention._shared import gradients, normal
+from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.training.pictures import save_curves
 
 SCALES = {"not divided": lambda d: 1.0, "divided by √d": lambda d: 1 / math.sqrt(d), "divided by d": lambda d: 1 / d}

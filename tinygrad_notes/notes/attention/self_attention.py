@@ -29,9 +29,9 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart, normal
+from tinygrad_notes.notes.attention._shared import normal
 from tinygrad_notes.notes.attention.scaled_dot_product import attention
-from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count
+from tinygrad_notes.notes.note import Fact, Identity, Note, apart, parameter_count
 
 
 def plain(x) -> tn.Tensor:

@@ -44,9 +44,9 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn, optim
 from tinygrad_notes.data.hangul import tag_of
-from tinygrad_notes.notes.attention._shared import apart, normal
+from tinygrad_notes.notes.attention._shared import normal
 from tinygrad_notes.notes.classification import Recipe
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, apart, parameter_count, without_memory
 from tinygrad_notes.notes.translation import (
     HangulData,
     Pairs,

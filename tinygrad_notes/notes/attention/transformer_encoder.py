@@ -22,8 +22,8 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart, normal
-from tinygrad_notes.notes.note import Fact, Identity, Note, parameter_count, without_memory
+from tinygrad_notes.notes.attention._shared import normal
+from tinygrad_notes.notes.note import Fact, Identity, Note, apart, parameter_count, without_memory
 
 
 class Encoder(nn.Module):

@@ -32,10 +32,9 @@ import numpy as np
 
 import tinygrad_notes as tn
 from tinygrad_notes import nn
-from tinygrad_notes.notes.attention._shared import apart
 from tinygrad_notes.notes.attention.attention_complexity import multiply_adds
 from tinygrad_notes.notes.attention.transformer import Transformer, padding_mask
-from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Fact, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.notes.translation import BOS, EOS, PAD
 from tinygrad_notes.training.pictures import save_curves
 

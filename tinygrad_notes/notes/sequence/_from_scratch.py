@@ -121,8 +121,3 @@ def one_step(written: FromScratch, seed: int = 0) -> tuple[Tensor, tuple[Tensor,
     random = np.random.default_rng(seed)
     x = tn.tensor(np.eye(written.vocabulary)[random.integers(0, written.vocabulary, 4)])
     return x, tuple(tn.tensor(random.standard_normal((4, written.hidden))) for _ in range(written.states))
-
-
-def farthest(a: Any, b: Any) -> float:
-    """The largest absolute difference."""
-    return float(np.abs(tn.asarray(a).numpy() - tn.asarray(b).numpy()).max())

@@ -43,8 +43,8 @@ from tinygrad_notes.notes.language import (
     next_token_loss,
     train_language_model,
 )
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count, without_memory
-from tinygrad_notes.notes.sequence._from_scratch import CLASSES, HIDDEN, farthest
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, apart, parameter_count, without_memory
+from tinygrad_notes.notes.sequence._from_scratch import CLASSES, HIDDEN
 from tinygrad_notes.tensor import Tensor
 from tinygrad_notes.training import predict
 from tinygrad_notes.training.pictures import save_curves
@@ -161,7 +161,7 @@ def _reversed_input() -> float:
         }
     )
     outputs = layer(x)[0].data[::-1]
-    return farthest(other(x[::-1].copy())[0], np.concatenate([outputs[..., 4:], outputs[..., :4]], axis=-1))
+    return apart(other(x[::-1].copy())[0], np.concatenate([outputs[..., 4:], outputs[..., :4]], axis=-1))
 
 
 def _two_layers() -> float:
@@ -173,7 +173,7 @@ def _two_layers() -> float:
         one = nn.GRU(3, 4).to(tn.float64)
         one.load_state_dict({name: weights[name + suffix] for name in one.state_dict()})
         halves.append(one(x[::step].copy())[0].data[::step])
-    return farthest(layer(x)[0], np.concatenate(halves, axis=-1))
+    return apart(layer(x)[0], np.concatenate(halves, axis=-1))
 
 
 def _small(kind: type[BothWays], directions: int = 2) -> BothWays:

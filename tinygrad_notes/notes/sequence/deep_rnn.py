@@ -27,8 +27,8 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RECIPE, RecurrentLanguageModel, compare_demo
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
-from tinygrad_notes.notes.sequence._from_scratch import CLASSES, HIDDEN, example, farthest
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, apart, parameter_count
+from tinygrad_notes.notes.sequence._from_scratch import CLASSES, HIDDEN, example
 
 
 def canonical() -> RecurrentLanguageModel:
@@ -60,14 +60,14 @@ def _stacked(kind: type[nn.Module]) -> float:
         layer.load_state_dict({name.replace(f"_l{number}", "_l0"): array for name, array in own.items()})
     x = np.random.default_rng(0).standard_normal((7, 2, 3))
     (outputs, _), (below, _) = both(x), lower(x)
-    return farthest(outputs, upper(below)[0])
+    return apart(outputs, upper(below)[0])
 
 
 def _states() -> float:
     """The last states of both layers: the upper one is the last output."""
     tn.manual_seed(0)
     outputs, h = nn.GRU(3, 4, num_layers=2).to(tn.float64)(np.random.default_rng(0).standard_normal((7, 2, 3)))
-    return farthest(outputs[-1], h[1])
+    return apart(outputs[-1], h[1])
 
 
 BOOK = "Dive into Deep Learning, 9.3"

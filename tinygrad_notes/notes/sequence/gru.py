@@ -19,7 +19,7 @@ Where the note is wrong. One of the two notes calls the reset gate a forget gate
 differ:
 
 - Chung et al. 2014 and many texts let Z be the part that is new, H = (1 - Z) ⊙ H[t-1] + Z ⊙ H̃. As σ(-a) = 1 - σ(a),
-  that is the same network with the signs of W_xz, W_hz and b_z turned; ``convention="chung"`` here.
+  that is the same network with the signs of W_xz, W_hz and b_z turned; ``chung=True`` here.
 - The paper applies R to the state before W_hh, as above. cuDNN, PyTorch and the default of ``nn.GRU`` apply it to
   H W_hh + b, after the product (``reset_after=True``), which is one large product for all gates. Where W_hh is diagonal
   the two agree, otherwise not; they learn equally well.
@@ -41,39 +41,37 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
     FromScratch,
     difference_from_layer,
     example,
-    farthest,
     one_step,
     sizes,
     small_networks,
 )
 from tinygrad_notes.notes.sequence.rnn import ScratchRNN
-from tinygrad_notes.ops.arguments import one_of
 from tinygrad_notes.tensor import Tensor
 
 
 class ScratchGRU(FromScratch):
-    """The formula; ``convention``: "note", or "chung", where Z is the part that is new."""
+    """The formula; in ``chung``'s convention Z is the part that is new."""
 
     gates = ("r", "z", "h")
     b_r: Tensor
     b_z: Tensor
 
-    def __init__(self, vocabulary: int, hidden: int, convention: str = "note"):
-        self.convention = one_of(convention, "ScratchGRU: convention", ("note", "chung"))
+    def __init__(self, vocabulary: int, hidden: int, chung: bool = False):
+        self.chung = chung
         super().__init__(vocabulary, hidden)
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (h,) = state
         r, z = tn.sigmoid(self.affine("r", x, h)), tn.sigmoid(self.affine("z", x, h))
         candidate = tn.tanh(self.affine("h", x, r * h))
-        if self.convention == "chung":
+        if self.chung:
             return ((1 - z) * h + z * candidate,)
         return (z * h + (1 - z) * candidate,)
 
@@ -102,7 +100,7 @@ def demo(run: Run) -> Outcome:
 OPEN, CLOSED = 1e3, -1e3  # biases at which a sigmoid is 1 and 0 to the last bit
 
 
-def _small(**settings: str) -> ScratchGRU:
+def _small(**settings: bool) -> ScratchGRU:
     tn.manual_seed(0)
     model = ScratchGRU(7, 5, **settings).to(tn.float64)
     for parameter in model.parameters():
@@ -117,7 +115,7 @@ def _update_gate_open() -> float:
     after = state
     for _ in range(100):
         after = model.step(x, after)
-    return farthest(after[0], state[0])
+    return apart(after[0], state[0])
 
 
 def _plain() -> float:
@@ -126,15 +124,15 @@ def _plain() -> float:
     own = model.state_dict()
     plain.load_state_dict({name: own[name].data for name in plain.state_dict()})
     x, state = one_step(model)
-    return farthest(model.step(x, state)[0], plain.step(x, state)[0])
+    return apart(model.step(x, state)[0], plain.step(x, state)[0])
 
 
 def _conventions() -> float:
-    model, other = _small(), _small(convention="chung")
+    model, other = _small(), _small(chung=True)
     for name in ("W_xz", "W_hz", "b_z"):
         getattr(other, name).data[:] *= -1
     x, state = one_step(model)
-    return farthest(model.step(x, state)[0], other.step(x, state)[0])
+    return apart(model.step(x, state)[0], other.step(x, state)[0])
 
 
 def _reset(diagonal: bool) -> float:
@@ -148,7 +146,7 @@ def _reset(diagonal: bool) -> float:
         before.weight_hh_l0.data[rows] = np.diag(np.arange(1.0, 5.0))
     after.load_state_dict(before.state_dict())
     x = np.random.default_rng(0).standard_normal((9, 2, 3))
-    return farthest(before(x)[0], after(x)[0])
+    return apart(before(x)[0], after(x)[0])
 
 
 BOOK = "Dive into Deep Learning, 9.1"

@@ -31,8 +31,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RecurrentLanguageModel
-from tinygrad_notes.notes.note import Identity, Note
-from tinygrad_notes.notes.sequence._from_scratch import farthest
+from tinygrad_notes.notes.note import Identity, Note, apart
 from tinygrad_notes.notes.sequence.autoregressive_markov import COEFFICIENTS, autoregression
 from tinygrad_notes.tensor import Tensor
 
@@ -67,7 +66,7 @@ def _is_recurrent(kind: str) -> float:
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in model.recurrent.state_dict().items()})
     tokens = np.random.default_rng(0).integers(0, 7, (2, 9))
     latent = recurrent(cell, model.output)
-    return farthest(latent(model.embed(tokens), tn.zeros((2, 5), dtype=tn.float64)), model(tokens))
+    return apart(latent(model.embed(tokens), tn.zeros((2, 5), dtype=tn.float64)), model(tokens))
 
 
 def _is_markov() -> float:
@@ -78,7 +77,7 @@ def _is_markov() -> float:
         lambda h, new: tn.concat([new[:, None], h[:, :-1]], axis=1), lambda h: (h * weights).sum(axis=1)
     )
     said = model(tn.tensor(x[None, :-1]), tn.zeros((1, 4), dtype=tn.float64))
-    return farthest(said[0, 3:], x[4:])
+    return apart(said[0, 3:], x[4:])
 
 
 def _is_average() -> float:
@@ -86,7 +85,7 @@ def _is_average() -> float:
     a, x = 0.8, np.random.default_rng(0).standard_normal(20)
     model = LatentAutoregression(lambda h, new: a * h + (1 - a) * new, lambda h: h)
     closed = [(1 - a) * sum(a**i * x[t - i] for i in range(t + 1)) for t in range(20)]
-    return farthest(model(tn.tensor(x[None]), tn.zeros(1, dtype=tn.float64))[0], np.array(closed))
+    return apart(model(tn.tensor(x[None]), tn.zeros(1, dtype=tn.float64))[0], np.array(closed))
 
 
 def _sees_all() -> float:

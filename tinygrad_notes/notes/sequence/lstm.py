@@ -45,14 +45,13 @@ from tinygrad_notes import nn
 from tinygrad_notes.data import DataLoader, TensorDataset
 from tinygrad_notes.notes.classification import Recipe, train_classifier
 from tinygrad_notes.notes.language import RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
     FromScratch,
     difference_from_layer,
     example,
-    farthest,
     one_step,
     sizes,
     small_networks,
@@ -187,7 +186,7 @@ def _cell_after(model: ScratchLSTM, x: Tensor, state: tuple[Tensor, ...], steps:
 def _constant_cell() -> float:
     model = _kept()
     x, state = one_step(model)
-    return farthest(_cell_after(model, x, state, 100), state[1])
+    return apart(_cell_after(model, x, state, 100), state[1])
 
 
 def _constant_gradient() -> float:
@@ -195,7 +194,7 @@ def _constant_gradient() -> float:
     x, (h, c) = one_step(model)
     c.requires_grad = True
     (found,) = tn.grad(_cell_after(model, x, (h, c), 100).sum(), [c])
-    return farthest(found, np.ones(c.shape))
+    return apart(found, np.ones(c.shape))
 
 
 def _closed_output() -> float:

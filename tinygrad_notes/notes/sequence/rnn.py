@@ -36,14 +36,13 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn
 from tinygrad_notes.notes.language import RECIPE, RecurrentLanguageModel, language_demo
-from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run
+from tinygrad_notes.notes.note import Bar, Identity, Note, Outcome, Run, apart
 from tinygrad_notes.notes.sequence._from_scratch import (
     CLASSES,
     HIDDEN,
     FromScratch,
     difference_from_layer,
     example,
-    farthest,
     sizes,
     small_networks,
 )
@@ -93,7 +92,7 @@ def _without_memory() -> float:
     tokens = np.random.default_rng(0).integers(0, 7, (3, 12))
     x = model.embed(tokens)
     hidden = tn.tanh(x @ layer.weight_ih_l0.T + (layer.bias_ih_l0 + layer.bias_hh_l0))
-    return farthest(model(tokens), model.output(hidden))
+    return apart(model(tokens), model.output(hidden))
 
 
 def _state_carried() -> float:
@@ -103,7 +102,7 @@ def _state_carried() -> float:
     tokens = np.random.default_rng(0).integers(0, 7, (3, 12))
     first, state = model.advance(tokens[:, :7])
     second, _ = model.advance(tokens[:, 7:], state)
-    return farthest(model(tokens), np.concatenate([first.data, second.data], axis=1))
+    return apart(model(tokens), np.concatenate([first.data, second.data], axis=1))
 
 
 def _bounded_outputs() -> float:

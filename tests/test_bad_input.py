@@ -131,7 +131,7 @@ REACHED = {
     "max_pool": "max_pool2d", "max_pool_grad": "max_pool2d", "max_pool_gather": "max_pool2d",
     "adaptive_max_pool": "adaptive_max_pool2d", "avg_pool": "avg_pool2d", "avg_pool_grad": "avg_pool2d",
     "adaptive_avg_pool": "adaptive_avg_pool2d", "adaptive_avg_pool_grad": "adaptive_avg_pool2d",
-    "huber": "huber_loss", "resample": "interpolate",
+    "huber": "huber_loss", "resample": "interpolate", "transfer": "to",
 }  # fmt: skip
 
 

@@ -10,18 +10,17 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
-from tinygrad_notes.explain import ERRORS, Releasing, out_of_memory
+from tinygrad_notes.explain import ERRORS, Releasing, check_device, describe_gradient, out_of_memory
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import RAW, RECORD, SILENT, Mode, check_finite, enable_grad, forward_lines, in_mode, mode
 from tinygrad_notes.operation import PART
 from tinygrad_notes.registry import REGISTRY
 from tinygrad_notes.tape import Extra, Node
-from tinygrad_notes.tensor import Tensor, to_array, wrap
+from tinygrad_notes.tensor import Tensor, beside, to_array, wrap
 from tinygrad_notes.wrapper import tensors_of
 from tinygrad_notes.writes import check_saved, check_unwritten, clock, mark_written, writes
 
 # ---------------------------------------------------------------------- the pass
-
 
 FAILURES: tuple[type[Exception], ...] = (GradientError, *ERRORS)  # what a derivative that fails may raise
 
@@ -239,7 +238,7 @@ def _fitted(g: Any, parent: Node, node: Node) -> Any:
     if g.shape != parent.shape:
         g = _summed_to(g, parent.shape, node)
     if g.dtype != parent.dtype:
-        if node.dtype == parent.dtype or type(node.dtype) is tuple:
+        if parent.dtype in (node.dtype if type(node.dtype) is tuple else (node.dtype,)):
             raise GradientError(f"{node.name}: a gradient is {g.dtype}, its operand is {parent.dtype}")
         g = REGISTRY["astype"].call(g, parent.dtype)
     return g
@@ -337,14 +336,11 @@ def _observed(node: Node, g: Any, create_graph: bool) -> Any:
                         f"register_hook: a hook on a value of {node.name} returned {describe_gradient(replaced)}, "
                         f"expected None or a Tensor of shape {node.shape} and dtype {node.dtype}"
                     )
+                check_device("register_hook: the gradient", replaced.data, g.data if create_graph else _as_array(g))
                 g = replaced if create_graph else replaced.data
     if node.op is not None and extra.owner is not None:
         _deposit(node, g, True, create_graph)
     return g
-
-
-def describe_gradient(value: Any) -> str:
-    return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else repr(value)
 
 
 def _as_array(g: Any) -> Any:
@@ -364,11 +360,14 @@ def _deposit(node: Node, g: Any, shared: bool, create_graph: bool) -> None:
     tensor = node.extra.owner()  # type: ignore[union-attr, misc]
     if tensor is None:
         return
+    moved = "it was moved after it was used; move a network before its forward pass"
+    check_device("backward: the gradient", g.data if type(g) is Tensor else g, tensor.data, moved)
     with _depositing:
         before = tensor.grad
-        if before is not None and (
-            type(before) is not Tensor or before.shape != node.shape or before.dtype != node.dtype
-        ):
+        if type(before) is Tensor:
+            check_device("backward: grad", before.data, tensor.data, "set it to None")
+        fits = type(before) is Tensor and before.shape == node.shape and before.dtype == node.dtype
+        if before is not None and not fits:
             raise GradientError(
                 f"backward: grad of a {node.dtype} Tensor of shape {node.shape} is {describe_gradient(before)}; "
                 "set it to None"
@@ -409,6 +408,8 @@ def _seed(output: Tensor, gradient: Any, what: str) -> Any:
         data = to_array(gradient, None if known else output.dtype)
     except (ShapeError, DTypeError) as error:
         raise type(error)(f"{what}: gradient: {error}") from None
+    data = data if known else beside(data, output.data)
+    check_device(f"{what}: the gradient", data, output.data)
     if data.shape != output.shape:
         raise ShapeError(f"{what}: the gradient has shape {tuple(data.shape)}, the Tensor {output.shape}")
     if data.dtype != output.dtype:

@@ -39,6 +39,8 @@ def capture(function: Callable[..., Any] | None = None, *, warmup: int = 2) -> A
     - **What Python does inside** happens while the function is recorded and never again: an attribute, list or setting
       that it changes is an error where it is seen; ``print`` is silent later. So are ``.item()``, ``.numpy()`` and
       ``if`` of a Tensor's value impossible inside: nothing is computed while it is recorded.
+    - **Values are not checked** in a replay, for which the GPU would have to be waited for: a label or an index out of
+      range, an error elsewhere, gives a wrong number or NaN; nothing is written out of bounds.
     - Parameters, buffers and gradients stay where they are. Other memory (``net.to(...)``), a network set to
       ``eval()``, gradients set to None where the step adds to them: an error. ``reset()`` records anew.
 

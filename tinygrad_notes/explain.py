@@ -54,8 +54,10 @@ def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Except
     text = ", ".join(f"{key} {describe(value)}" for key, value in given.items())
     if isinstance(error, MemoryError):
         return out_of_memory(name, error, text)
-    if len(_devices(list(given.values()))) > 1:
-        return DeviceError(f"{name}: operands are on different devices ({text}); move one with .to(device)")
+    devices = sorted(_devices(list(given.values())))
+    if len(devices) > 1 and not isinstance(error, IndexError):  # which is about indices: they may come from the host
+        ways = " or ".join(f".to({device!r})" for device in devices)
+        return DeviceError(f"{name}: operands are on different devices ({text}); move one with {ways}")
     if "read-only" in str(error) and any(type(value) in DEVICES and not has_memory(value) for value in given.values()):
         return DeviceError(f"{name}: an operand {WITHOUT_MEMORY} ({text})")
     # NumPy's AxisError is an IndexError and a ValueError: a wrong axis is a matter of shapes
@@ -71,6 +73,27 @@ def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Except
 def _devices(values: list[Any] | tuple[Any, ...]) -> set[str]:
     found = {DEVICES[type(value)] for value in values if type(value) in DEVICES}
     return found.union(*(_devices(value) for value in values if isinstance(value, list | tuple)))
+
+
+def describe_gradient(value: Any) -> str:
+    """What stands where a gradient should: its type, and shape and dtype of an array or Tensor.
+
+    >>> from tinygrad_notes.explain import describe_gradient
+    >>> describe_gradient(tn.zeros((2, 3))), describe_gradient(5.0)
+    ('Tensor (2, 3) float32', '5.0')
+    """
+    return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else repr(value)
+
+
+def check_device(what: str, array: Any, like: Any, advice: str = "") -> None:
+    """DeviceError unless ``array`` (no number, no scalar of NumPy) is where the array ``like`` of a Tensor is.
+
+    >>> from tinygrad_notes.explain import check_device
+    >>> check_device("backward: the gradient", np.ones(3), np.zeros(3))
+    """
+    if type(array) is not type(like) and type(array) in DEVICES:
+        here, there = DEVICES[type(array)], DEVICES[type(like)]
+        raise DeviceError(f"{what} is on {here}, the Tensor on {there}; {advice or f'move it with .to({there!r})'}")
 
 
 def out_of_memory(name: str, error: MemoryError, given: str = "") -> OutOfMemoryError:

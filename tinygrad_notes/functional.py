@@ -9,12 +9,12 @@ import numpy as np
 
 from tinygrad_notes.autograd import grad
 from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
-from tinygrad_notes.explain import describe
+from tinygrad_notes.explain import check_device, describe
 from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.modes import enable_grad, mode, no_grad
 from tinygrad_notes.operation import private_op
 from tinygrad_notes.registry import REGISTRY
-from tinygrad_notes.tensor import Tensor, to_array, wrap
+from tinygrad_notes.tensor import Tensor, beside, to_array, wrap
 from tinygrad_notes.wrapper import many
 from tinygrad_notes.writes import clock, written_since
 
@@ -142,9 +142,12 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 def _direction(v: Any, x: Tensor, name: str) -> Tensor:
     """``v`` in the dtype of ``x``, along which a derivative is taken."""
     try:
-        return wrap(to_array(v, x.dtype))
+        direction = to_array(v, x.dtype)
     except (ShapeError, DTypeError) as error:
         raise type(error)(f"{name}: {error}") from None
+    if type(v) is Tensor:
+        check_device(f"{name}: the direction", direction, x.data)
+    return wrap(beside(direction, x.data))
 
 
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any) -> Tensor:

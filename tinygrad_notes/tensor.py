@@ -356,21 +356,43 @@ def to_device(array: Any, device: str | None) -> Any:
     if device == "cpu":
         return to_numpy(array)
     if device != "cuda":
-        raise DeviceError(f"device {device!r} does not exist, expected 'cpu' or 'cuda'")
+        others = "; of several GPUs CUDA_VISIBLE_DEVICES chooses one" if str(device).startswith("cuda:") else ""
+        raise DeviceError(f"device {device!r} does not exist, expected 'cpu' or 'cuda'{others}")
     return cuda_array_module().asarray(array)
 
 
+def beside(array: Any, like: Any) -> Any:
+    """``array`` where ``like`` is: what is no operand, such as labels and indices, may come from the host to a device.
+
+    The other way would wait for the device unseen, so it is an error.
+    """
+    return array if type(array) is type(like) else np.asarray(array, like=like)
+
+
 def cuda_array_module() -> Any:
-    """CuPy, with its arrays registered as operands; DeviceError where there is no CuPy or no GPU."""
+    """CuPy, with its arrays registered as operands; DeviceError where there is no CuPy, no driver or no GPU."""
     try:
         cupy = load("cupy")
     except ImportError as error:
         raise DeviceError(f"device 'cuda': {error}") from None
     if not cupy.cuda.is_available():
-        raise DeviceError("device 'cuda': CuPy finds no GPU or no driver on this machine")
+        raise DeviceError(f"device 'cuda': {_without_gpu(cupy)}")
     if cupy.ndarray not in DEVICES:
         register_array_type(cupy.ndarray, "cuda", load("tinygrad_notes.kernels.cuda"))
     return cupy
+
+
+def _without_gpu(cupy: Any) -> str:
+    """What is missing where CuPy is installed and finds no GPU, and what brings it."""
+    known, built = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()  # 12040 is CUDA 12.4
+    if known == 0:
+        return "there is no NVIDIA driver; sudo ubuntu-drivers install (elsewhere https://nvidia.com/drivers) brings it"
+    if known // 1000 < built // 1000:  # a driver runs every CUDA of its own major version
+        return (
+            f"the NVIDIA driver knows CUDA up to {known // 1000}.{known % 1000 // 10}, CuPy needs {built // 1000}; "
+            "sudo ubuntu-drivers install (elsewhere https://nvidia.com/drivers) brings a newer one"
+        )
+    return "the NVIDIA driver finds no GPU; nvidia-smi -L lists those there are, CUDA_VISIBLE_DEVICES may hide them"
 
 
 def as_floating(*arrays: Any) -> Any:

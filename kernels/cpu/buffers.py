@@ -41,4 +41,6 @@ _DIRECT = sys.implementation.name == "cpython" and _pointer(id(_probe) + _OFFSET
 
 def address(x: np.ndarray) -> int:
     """Where the elements of ``x`` start: ``x.ctypes.data``, which takes longer than a small kernel."""
+    if not isinstance(x, np.ndarray):  # an array of a GPU beside NumPy's: any address read from it would be a wrong one
+        raise TypeError(f"expected an array of NumPy, got {type(x).__module__}.{type(x).__qualname__}")
     return _pointer(id(x) + _OFFSET).value if _DIRECT else int(x.ctypes.data)

@@ -65,6 +65,10 @@ class Kernels:
         The type of ``like``, or else of the first argument, says who runs it.
         """
         array = arguments[0] if like is None else like
+        if type(array) is not np.ndarray:  # CuPy takes arrays of the host too: it would pass their bytes by value
+            for argument in arguments:
+                if type(argument) is np.ndarray and argument.dtype.kind != "V":
+                    raise TypeError("an array of the host beside arrays of the GPU")
         run = RUNNERS.get(type(array)) or _runner_of(array)
         run(self, name, grid, block, arguments, shared)
 

@@ -19,7 +19,7 @@ AREAS: dict[str, list[tuple]] = {
         ("tn.squeeze(x, 0)", S, "squeeze: cannot select an axis to squeeze out which has size not equal to one"),
         ("tn.expand_dims(x, 5)", S, "expand_dims: axis 5 is out of bounds"),
         ("tn.broadcast_to(x, (4, 5))", S,
-         "broadcast_to: could not broadcast input array from shape (2,3) into shape (4,5)"),
+         "broadcast_to: a has shape (2, 3), which does not broadcast to (4, 5)"),
         ("tn.flip(x, 2)", S, "flip: axis 2 is out of bounds"),
         ("tn.roll(x, 1.5)", D,
          "roll: 'float' object cannot be interpreted as an integer (a [2, 3] float32, shift 1.5)"),

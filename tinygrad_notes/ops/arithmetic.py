@@ -13,11 +13,12 @@ import numpy as np
 
 from tinygrad_notes.errors import DTypeError
 from tinygrad_notes.explain import named
+from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.exponential import log
 from tinygrad_notes.ops.shape import operand
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, to_device, wrap
 
 
 @op(elementwise=True)
@@ -241,6 +242,14 @@ def astype(a, dtype):
     if dtype.kind != "f" and type(a) is Tensor:
         return wrap(a.data.astype(dtype))
     return astype_(a, dtype)
+
+
+@op
+def transfer(a: Array, device):
+    """a on ``device``, always a copy; the gradient goes back to where a is."""
+    a = np.asarray(a) if isinstance(a, np.generic) else a
+    before = DEVICES[type(a)]
+    return a.copy() if device == before else to_device(a, device), lambda g: transfer(g, before)
 
 
 def floating_operand(a):

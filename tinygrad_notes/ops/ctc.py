@@ -14,7 +14,7 @@ from tinygrad_notes.ops.loss_arguments import check_reduction, reduced
 from tinygrad_notes.ops.reduction import logsumexp
 from tinygrad_notes.ops.shape import expand_dims, operand, pad, reshape, stack
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import as_floating, int64, to_array
+from tinygrad_notes.tensor import as_floating, beside, int64, to_array
 
 NEVER = -1e30  # the logarithm of no probability: finite, so that no derivative meets inf - inf
 
@@ -111,8 +111,7 @@ def _integers(value, name, like):
     array = to_array(value)
     if array.dtype.kind not in "iu" and array.size:
         raise DTypeError(f"{name} is {array.dtype}, expected integers")
-    array = array.astype(int64)
-    return array if type(array) is type(like) else np.asarray(array, like=like)
+    return beside(array.astype(int64), like)
 
 
 def _lengths(value, name, batch, limit, like):

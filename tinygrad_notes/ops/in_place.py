@@ -8,7 +8,7 @@ from typing import Any
 from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, ShapeError
 from tinygrad_notes.ops.arithmetic import add, divide, floor_divide, multiply, pow, remainder, subtract
 from tinygrad_notes.ops.comparison import bitwise_and, bitwise_or, bitwise_xor
-from tinygrad_notes.ops.indexing import refuse_leaf
+from tinygrad_notes.ops.indexing import refuse_leaf, refuse_repeated
 from tinygrad_notes.tape import adopt
 from tinygrad_notes.tensor import Tensor, has_memory, wrap
 from tinygrad_notes.writes import check_operand, mark_written, owner_of
@@ -33,6 +33,7 @@ def _writing(op: Any, name: str) -> Callable[[Tensor, Any], Tensor]:
             raise ShapeError(f"{name}: the result has shape {result.shape}, the Tensor it is written to {self.shape}")
         if result.dtype != self.dtype:
             raise DTypeError(f"{name}: the result is {result.dtype}, the Tensor it is written to {self.dtype}")
+        refuse_repeated(self.data, name)
         try:
             self.data[...] = result.data
         except ValueError as error:

@@ -11,10 +11,10 @@ from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import mode, recording
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.comparison import where
-from tinygrad_notes.ops.shape import as_shape, broadcast_to, single_axis
+from tinygrad_notes.ops.shape import broadcast_to, operand, single_axis
 from tinygrad_notes.registry import Array, op
 from tinygrad_notes.tape import adopt
-from tinygrad_notes.tensor import Tensor, as_dtype, float32, int64, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, beside, float32, int64, to_array, wrap
 from tinygrad_notes.writes import VIEWS, check_operand, forgive_write, mark_written, owner_of
 
 
@@ -38,6 +38,34 @@ def _plain_part(part):
     return part
 
 
+def _of_device(index, like):
+    """``index`` with its arrays on the device of ``like``, and none of them out of range: CuPy takes another element.
+
+    Looking at them waits for the device; what capture records is not looked at.
+    """
+    parts = index if type(index) is tuple else (index,)
+    parts = tuple(beside(part, like) if isinstance(part, np.ndarray) else part for part in parts)
+    axis, named = 0, [part for part in parts if part is not None and part is not Ellipsis and type(part) is not bool]
+    for part in parts:
+        kind = part.dtype.kind if hasattr(part, "dtype") else ""
+        if part is Ellipsis:
+            axis += like.ndim - sum(p.ndim if hasattr(p, "dtype") and p.dtype.kind == "b" else 1 for p in named)
+        elif kind == "b":
+            axis += part.ndim
+        elif part is not None and type(part) is not bool:
+            if kind in ("i", "u") and axis < like.ndim:
+                _refuse_outside(part, like.shape[axis], axis)
+            axis += 1
+    return parts if type(index) is tuple else parts[0]
+
+
+def _refuse_outside(places, size, axis):
+    """IndexError, in NumPy's words, for a place that ``axis`` does not have, counted from either end."""
+    if places.size and not recording() and not -size <= int(places.min()) <= int(places.max()) < size:
+        wrong = int(places.min()) if int(places.min()) < -size else int(places.max())
+        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {size}")
+
+
 def _is_basic(index):
     parts = index if type(index) is tuple else (index,)
     return all(part is None or part is Ellipsis or isinstance(part, int | slice | np.integer) for part in parts)
@@ -54,7 +82,7 @@ def getitem_(a: Array, index):
 
 
 def getitem(a, index):
-    """``a[index]``; Tensors of integers or booleans may stand in the index.
+    """``a[index]``; Tensors of integers or booleans may stand in the index, which raises IndexError out of range.
 
     >>> x = tn.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     >>> tn.getitem(x, (0, 1)), x[:, 0].sum()
@@ -65,7 +93,9 @@ def getitem(a, index):
     """
     try:
         index = plain_index(index)
-    except (ShapeError, DTypeError) as error:
+        if type(a) is Tensor and type(a.data) is not np.ndarray and not _is_basic(index):
+            index = _of_device(index, a.data)
+    except (ShapeError, DTypeError, IndexError) as error:
         raise type(error)(f"getitem: {error}") from None
     return getitem_(a, index)
 
@@ -90,7 +120,10 @@ def scatter_add(values, index, shape):
     >>> tn.scatter_add([1.0, 2.0, 5.0], [0, 0, 2], 4)
     Tensor([3., 0., 5., 0.])
     """
-    return scatter_add_(values, plain_index(index), shape)
+    index = plain_index(index)
+    if type(values) is Tensor and type(values.data) is not np.ndarray and isinstance(shape, list | tuple | int):
+        index = _of_device(index, np.broadcast_to(np.zeros_like(values.data, shape=()), shape))
+    return scatter_add_(values, index, shape)
 
 
 @op
@@ -139,13 +172,16 @@ def setitem(self, index, value):
     refuse_leaf(self, "setitem")
     try:
         index = plain_index(index)
+        if type(self.data) is not np.ndarray and not _is_basic(index):
+            index = _of_device(index, self.data)
         if type(value) is not Tensor and type(value) not in DEVICES:
             value = np.asarray(_exact(value, self.data.dtype), like=self.data)
         _refuse_lossy(value.dtype, self.data.dtype)
-    except (ShapeError, DTypeError) as error:
+    except (ShapeError, DTypeError, IndexError) as error:
         raise type(error)(f"setitem: {error}") from None
     if type(value) is Tensor and _same_memory(self.data, index, value.data):
         forgive_write(self, value)
+    refuse_repeated(self.data, "setitem")
     check_operand(self, "setitem")  # before anything is written
     if type(value) is Tensor:
         check_operand(value, "setitem")
@@ -154,6 +190,16 @@ def setitem(self, index, value):
     mark_written(self.data, joined)
     if result.node is not None:
         adopt(self, result.node)
+
+
+def refuse_repeated(array, name):
+    """What broadcast_to made shows one element in many places. NumPy's is read-only; CuPy has no such thing."""
+    repeated = type(array) is not np.ndarray and array.size
+    if repeated and any(step == 0 and n > 1 for step, n in zip(array.strides, array.shape)):
+        raise ShapeError(
+            f"{name}: assignment destination is read-only; a Tensor made by broadcast_to has no memory of its own, "
+            "write to its clone()"
+        )
 
 
 def _exact(value, dtype):
@@ -226,19 +272,22 @@ def take_along_axis(a, indices, axis):
     Tensor([[1, 2, 3],
             [4, 5, 6]])
     """
-    indices = _integers(indices, "take_along_axis")
-    shape = tuple(as_shape(a))
+    a = operand(a)
+    indices = integers(indices, "indices", a)
+    shape = tuple(a.shape)
     if len(indices.shape) != len(shape):
         raise ShapeError(f"take_along_axis: indices have {len(indices.shape)} axes, a has {len(shape)}")
     axis = single_axis(axis, len(shape), "take_along_axis")
-    beside = [list(s[:axis] + s[axis + 1 :]) for s in (shape, tuple(indices.shape))]
+    sizes = [list(s[:axis] + s[axis + 1 :]) for s in (shape, tuple(indices.shape))]
     try:
-        common = list(np.broadcast_shapes(*beside))
+        common = list(np.broadcast_shapes(*sizes))
     except ValueError:
         raise ShapeError(
             f"take_along_axis: a has shape {shape}, indices {tuple(indices.shape)}; beside axis {axis} they broadcast"
         ) from None
-    if beside[0] != common:
+    if type(indices) is not np.ndarray:
+        _refuse_outside(indices, shape[axis], axis)
+    if sizes[0] != common:
         a = broadcast_to(a, (*common[:axis], shape[axis], *common[axis:]))
     return take_along_axis_(a, np.broadcast_to(indices, (*common[:axis], indices.shape[axis], *common[axis:])), axis)
 
@@ -251,7 +300,7 @@ def one_hot(indices, num_classes=None, dtype=float32):
     Tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
-    indices, dtype = _integers(indices, "one_hot"), as_dtype(dtype)
+    indices, dtype = integers(indices, "indices"), as_dtype(dtype)
     if num_classes is None:
         num_classes = max(int(indices.max()) + 1, 0) if indices.size else 0
     num_classes = count(num_classes, "num_classes", 0)
@@ -259,15 +308,16 @@ def one_hot(indices, num_classes=None, dtype=float32):
     return wrap((indices[..., None] == np.arange(num_classes, like=indices)).astype(dtype))
 
 
-def _integers(indices, name):
-    array = to_array(indices)
+def integers(indices, name, a=None):
+    """An array of integers, where the operand ``a`` is; nothing in a list counts as integers too."""
+    array = to_array(indices, int64 if isinstance(indices, list | tuple) and not len(indices) else None)
     if array.dtype.kind not in "iu":
-        raise DTypeError(f"{name}: indices are {array.dtype}, expected integers")
-    return array
+        raise DTypeError(f"{name} are {array.dtype}, expected integers")
+    return array if a is None else beside(array, a.data if type(a) is Tensor else a)
 
 
 def check_range(indices, size, name, what, low=0):
-    """IndexError when an index is outside ``low`` .. ``size`` - 1."""
+    """IndexError when an index is outside ``low`` .. ``size`` - 1. On a GPU that waits; recorded steps are trusted."""
     if indices.size and not recording() and (indices.min() < low or indices.max() >= size):
         wrong = indices.min() if indices.min() < low else indices.max()
         raise IndexError(f"{name}: index {int(wrong)} is out of range for {what} = {size}")
@@ -299,8 +349,8 @@ def embedding(indices, weight, padding_idx=None):
             [0., 0.],
             [2., 2.]])
     """
-    indices = _integers(indices, "embedding")
-    shape = as_shape(weight)
+    weight = operand(weight)
+    indices, shape = integers(indices, "indices", weight), weight.shape
     if len(shape) != 2:
         raise ShapeError(f"embedding: weight has shape {tuple(shape)}, expected (count, size)")
     check_range(indices, shape[0], "embedding", "the number of rows")

@@ -105,6 +105,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None
         if factor is not None and not fits(as_shape(factor), input.shape):
             raise ShapeError(f"{label} has shape {tuple(as_shape(factor))}, which does not broadcast to {input.shape}")
     check_probabilities(target, "a number from 0 to 1", 1)
+    check_reduction(reduction)
     losses = binary_cross_entropy_with_logits_(input, target, 1.0 if pos_weight is None else pos_weight)
     return reduced(losses if weight is None else losses * weight, reduction)
 
@@ -154,6 +155,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
         if outside.size:
             raise ShapeError(f"input has {float(outside[0]):g}, expected a number from 0 to 1")
     check_probabilities(target, "a number from 0 to 1", 1)
+    check_reduction(reduction)
     losses = binary_cross_entropy_(input, target)
     return reduced(losses if weight is None else losses * weight, reduction)
 

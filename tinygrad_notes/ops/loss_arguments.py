@@ -11,7 +11,7 @@ from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.reduction import mean, sum
 from tinygrad_notes.ops.shape import moveaxis, operand, reshape
-from tinygrad_notes.tensor import Tensor, as_floating, int64, to_array
+from tinygrad_notes.tensor import Tensor, as_floating, beside, int64, to_array
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -104,7 +104,7 @@ def rows_and_labels(input, target, ignore_index):
     ignored = None if ignore_index is None else count(ignore_index, "ignore_index", -(2**63))
     if not recording():
         _check_labels(labels, classes, ignored)
-    return rows, labels if type(labels) is type(rows.data) else np.asarray(labels, like=rows.data), shape
+    return rows, beside(labels, rows.data), shape
 
 
 def _check_labels(labels, classes, ignored):
@@ -126,5 +126,4 @@ def class_weight(weight, rows):
     array = to_array(weight)
     if array.shape != rows.shape[1:]:
         raise ShapeError(f"weight has shape {tuple(array.shape)}, expected {rows.shape[1:]}, one for each class")
-    array = array.astype(as_floating(rows.data).dtype)
-    return array if type(array) is type(rows.data) else np.asarray(array, like=rows.data)
+    return beside(array.astype(as_floating(rows.data).dtype), rows.data)

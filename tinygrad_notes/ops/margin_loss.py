@@ -19,6 +19,7 @@ from tinygrad_notes.ops.indexing import take_along_axis
 from tinygrad_notes.ops.loss import binary_cross_entropy_with_logits
 from tinygrad_notes.ops.loss_arguments import (
     check_floating,
+    check_reduction,
     check_signs,
     class_weight,
     of_one_shape,
@@ -49,6 +50,7 @@ def soft_margin_loss(input, target, reduction="mean"):
     >>> tn.soft_margin_loss([0.0, -100.0], [1, 1], reduction="none").round(4)
     Tensor([  0.6931, 100.    ])
     """
+    check_reduction(reduction)
     input, target = _scores(input, target)
     return reduced(softplus(-(target * input), 1.0, np.inf), reduction)
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from tinygrad_notes import kernels
 from tinygrad_notes.errors import WITHOUT_MEMORY, DeviceError, DTypeError, GradientError, ShapeError
-from tinygrad_notes.explain import describe, named
+from tinygrad_notes.explain import check_device, describe, named
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.arguments import at_least, count, number, probability
 from tinygrad_notes.ops.arithmetic import sqrt, square
 from tinygrad_notes.ops.reduction import mean
 from tinygrad_notes.ops.shape import as_shape, operand, pad, reshape
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, has_memory, to_array
+from tinygrad_notes.tensor import Tensor, as_floating, beside, has_memory, to_array
 from tinygrad_notes.writes import mark_written
 
 
@@ -92,7 +92,7 @@ def _checked(x, running_mean, running_var, weight, bias, written, eps):
     if len(shape) < 2:
         raise ShapeError(f"x has shape {shape}, expected (N, C, ...)")
     running_mean, running_var = (
-        _buffer(b, n, written) for b, n in ((running_mean, "running_mean"), (running_var, "running_var"))
+        _buffer(b, n, written, x) for b, n in ((running_mean, "running_mean"), (running_var, "running_var"))
     )
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, vector in vectors.items():
@@ -117,7 +117,7 @@ def _observer(running_mean, running_var, momentum, values):
     return observe
 
 
-def _buffer(buffer, name, written):
+def _buffer(buffer, name, written, x):
     """The array of a running statistic. A list would take what is ``written`` with it when the call ends."""
     if type(buffer) is Tensor:
         if buffer.node is not None:
@@ -125,11 +125,13 @@ def _buffer(buffer, name, written):
         buffer = buffer.data
     if written and not has_memory(buffer):
         raise DeviceError(f"{name} {WITHOUT_MEMORY}; call eval() on the network")
+    like = x.data if type(x) is Tensor else x
     if buffer is None or (type(buffer) in DEVICES and buffer.dtype.kind == "f"):
+        check_device(name, buffer, like)
         return buffer
     if written:
         raise DTypeError(f"{name} is {describe(buffer)}, expected an array or Tensor of floats to write to")
-    return to_array(buffer)
+    return beside(to_array(buffer), like)
 
 
 def _by_running_statistics(x, running_mean, running_var, weight, bias, eps, flag="training"):

@@ -30,8 +30,7 @@ from tinygrad_notes.ops import (
     trigonometry,
 )
 from tinygrad_notes.registry import REGISTRY
-from tinygrad_notes.tape import make_leaf
-from tinygrad_notes.tensor import Tensor, as_dtype, to_device, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype
 
 # ---------------------------------------------------------------------- operators
 
@@ -189,7 +188,7 @@ def _to(self: Tensor, *targets: Any) -> Tensor:
     result = self
     for target in targets:
         if isinstance(target, str) and target in ("cpu", "cuda"):
-            result = result if target == result.device else _transfer(result, target)
+            result = result if target == result.device else arithmetic.transfer(result, target)
         else:
             try:
                 dtype = as_dtype(target)
@@ -197,17 +196,6 @@ def _to(self: Tensor, *targets: Any) -> Tensor:
                 raise DTypeError(f"to: {target!r} is no device ('cpu' or 'cuda'), and as a dtype: {error}") from None
             result = arithmetic.astype(result, dtype) if dtype != result.dtype else result
     return result
-
-
-def _transfer(tensor: Tensor, device: str) -> Tensor:
-    moved = to_device(tensor.data, device)
-    if tensor.node is None:
-        return wrap(moved)
-    if tensor.is_leaf:
-        result = wrap(moved)
-        result.node = make_leaf(result)
-        return result
-    raise GradientError("to: a Tensor that an op made cannot change its device on the tape; move the leaves")
 
 
 def _swapped(self: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from tinygrad_notes.ops.linalg import linear
 from tinygrad_notes.ops.random import dropout as drop_out
 from tinygrad_notes.ops.shape import as_shape, concat, expand_dims, flip, operand, reshape, squeeze, stack, swapaxes
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import as_floating, to_array
+from tinygrad_notes.tensor import as_floating, beside, int64, to_array
 
 # ---------------------------------------------------------------------- scans
 
@@ -198,7 +198,10 @@ def _lengths_of(lengths, x, name=""):
     if lengths.size and not recording() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[0]:
         low, high = int(lengths.min()), int(lengths.max())
         raise ShapeError(f"{name}lengths are from {low} to {high}, expected 0 to {x.shape[0]}, the number of steps")
-    return lengths if type(lengths) is type(x) else np.asarray(lengths, like=x)
+    lengths = beside(lengths, x)
+    if recording():  # a replay knows no error, and kernels write as many steps as a length says
+        lengths = np.clip(lengths.astype(int64), 0, x.shape[0])
+    return lengths
 
 
 # ---------------------------------------------------------------------- layers

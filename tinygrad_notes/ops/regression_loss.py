@@ -17,7 +17,7 @@ from tinygrad_notes.ops.arguments import at_least, flag
 from tinygrad_notes.ops.arithmetic import abs, astype, square, subtract
 from tinygrad_notes.ops.comparison import clip, where
 from tinygrad_notes.ops.exponential import exp, log
-from tinygrad_notes.ops.loss_arguments import check_floating, fits, of_one_shape, reduced
+from tinygrad_notes.ops.loss_arguments import check_floating, check_reduction, fits, of_one_shape, reduced
 from tinygrad_notes.ops.shape import expand_dims, operand
 from tinygrad_notes.registry import Array, op
 
@@ -42,6 +42,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0):
     >>> tn.huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     Tensor([0.125, 2.5  ])
     """
+    check_reduction(reduction)
     delta = at_least(delta, "delta", 0)
     if not delta:
         raise ShapeError("delta is 0, expected a number above 0")
@@ -57,6 +58,7 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     >>> tn.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none", beta=2.0)
     Tensor([0.0625, 2.    ])
     """
+    check_reduction(reduction)
     difference, beta = _difference(input, target), at_least(beta, "beta", 0)
     return reduced(huber_(difference, beta) / beta if beta else abs(difference), reduction)
 

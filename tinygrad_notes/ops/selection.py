@@ -6,17 +6,9 @@ from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
 from tinygrad_notes.ops.arguments import count
 from tinygrad_notes.ops.comparison import where
-from tinygrad_notes.ops.indexing import check_range, getitem_, scatter_add, take_along_axis_
+from tinygrad_notes.ops.indexing import check_range, getitem_, integers, scatter_add, take_along_axis_
 from tinygrad_notes.ops.shape import operand, reshape, single_axis
-from tinygrad_notes.tensor import int64, to_array
-
-
-def _integers(indices, name):
-    """An array of integers; nothing in a list counts as integers too."""
-    array = to_array(indices, int64 if isinstance(indices, list | tuple) and not len(indices) else None)
-    if array.dtype.kind not in "iu":
-        raise DTypeError(f"{name} are {array.dtype}, expected integers")
-    return array
+from tinygrad_notes.tensor import to_array
 
 
 @named
@@ -30,7 +22,8 @@ def take(a, indices, axis=None):
     Tensor([[3, 1, 3],
             [6, 4, 6]])
     """
-    a, indices = operand(a), _integers(indices, "indices")
+    a = operand(a)
+    indices = integers(indices, "indices", a)
     if axis is None:
         a, axis = reshape(a, (-1,)), 0
     axis = single_axis(axis, len(a.shape), "take")
@@ -47,7 +40,7 @@ def index_select(a, axis, indices):
     Tensor([[3, 4],
             [3, 4]])
     """
-    indices = _integers(indices, "indices")
+    indices = integers(indices, "indices")
     if indices.ndim > 1:
         raise ShapeError(f"indices have shape {tuple(indices.shape)}, expected (n,)")
     return take(a, indices.reshape(-1), _given(axis))
@@ -75,7 +68,8 @@ def gather(a, axis, indices):
         ...
     IndexError: gather: index 2 is out of range for the size of axis 1 = 2 (a [[1, 2], [3, 4]], axis 1, in...
     """
-    a, indices = operand(a), _integers(indices, "indices")
+    a = operand(a)
+    indices = integers(indices, "indices", a)
     shape, sizes = tuple(a.shape), tuple(indices.shape)
     if len(shape) != len(sizes):
         raise ShapeError(f"indices have {len(sizes)} axes, a has {len(shape)}")
@@ -125,7 +119,8 @@ def segment_sum(values, segment_ids, num_segments):
     >>> tn.segment_sum([1.0, 2.0, 3.0, 4.0], [0, 2, 0, 2], 3)
     Tensor([4., 0., 6.])
     """
-    values, ids = operand(values), _integers(segment_ids, "segment_ids")
+    values = operand(values)
+    ids = integers(segment_ids, "segment_ids", values)
     size = count(num_segments, "num_segments", 0)
     if ids.ndim != 1 or len(values.shape) < 1 or values.shape[0] != ids.shape[0]:
         raise ShapeError(

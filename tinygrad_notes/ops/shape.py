@@ -168,11 +168,14 @@ def broadcast_to(a: Array, shape):
 
 def _repeated(a, shape):
     """A view when it is large; filled when it is small, since np.broadcast_to costs ten small calls."""
-    if type(a) is np.ndarray and a.ndim <= len(shape) and math.prod(shape) <= 4096:
-        value = np.empty(shape, a.dtype)
-        value[...] = a
-        return value
-    return np.broadcast_to(a, shape)
+    try:
+        if type(a) is np.ndarray and a.ndim <= len(shape) and math.prod(shape) <= 4096:
+            value = np.empty(shape, a.dtype)
+            value[...] = a
+            return value
+        return np.broadcast_to(a, shape)
+    except ValueError:
+        raise ShapeError(f"a has shape {tuple(a.shape)}, which does not broadcast to {shape}") from None
 
 
 @op

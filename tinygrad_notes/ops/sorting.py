@@ -16,7 +16,7 @@ from tinygrad_notes.ops.indexing import scatter_add, take_along_axis_
 from tinygrad_notes.ops.reduction import kept_axes, mean, sum
 from tinygrad_notes.ops.shape import operand, reshape, single_axis
 from tinygrad_notes.registry import Array, op
-from tinygrad_notes.tensor import Tensor, as_floating, float32, float64, int64, to_array, wrap
+from tinygrad_notes.tensor import Tensor, as_floating, beside, float32, float64, int64, to_array, wrap
 
 
 @op
@@ -264,13 +264,13 @@ def histogram(a, bins=10, range=None, density=False, weights=None):
             raise ShapeError(f"range is {describe(range)}, expected two numbers")
         range = (number(range[0], "range[0]"), number(range[1], "range[1]"))
     array = to_array(a)
-    if isinstance(bins, int | np.integer):
+    if isinstance(bins, int | float | np.integer):
         bins = count(bins, "bins")
         if range is None and not bool(np.isfinite(array).all()):
             raise ShapeError("a has elements that are not finite; give the range of the bins")
     else:
-        bins = to_array(bins)
-        if not bins.size:
+        bins = beside(to_array(bins), array)
+        if bins.ndim != 1 or not bins.size:
             raise ShapeError(f"bins have shape {tuple(bins.shape)}, expected one row of edges")
     counts, edges = np.histogram(as_floating(array), bins, range, density=density and weights is None)
     dtype = array.dtype if array.dtype.kind == "f" else float32

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes import kernels
-from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
+from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.ops.arguments import number
 from tinygrad_notes.tensor import Tensor, wrap
@@ -28,6 +28,9 @@ def _gradients(parameters: Iterable[Tensor] | Tensor, name: str) -> list[Tensor]
             if parameter.grad.node is not None:
                 parameter.grad = wrap(parameter.grad.data.copy())
             gradients.append(parameter.grad)
+    devices = sorted({gradient.device for gradient in gradients})
+    if len(devices) > 1:
+        raise DeviceError(f"{name}: gradients are on {' and '.join(devices)}; clip those of each device by themselves")
     return gradients
 
 

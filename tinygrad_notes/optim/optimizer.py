@@ -135,7 +135,9 @@ class Optimizer:
     def _step(self) -> None:
         work = []
         for group, slots in zip(self.param_groups, self._slots):
-            parameters, gradients, chosen = [], [], []
+            parameters: list[Any] = []
+            gradients: list[Any] = []
+            chosen: list[int] = []
             for i, parameter in enumerate(group["params"]):
                 gradient = parameter.grad
                 if gradient is not None:
@@ -143,8 +145,15 @@ class Optimizer:
                         type(gradient) is not Tensor
                         or gradient.data.shape != parameter.data.shape
                         or gradient.data.dtype != parameter.data.dtype
+                        or type(gradient.data) is not type(parameter.data)
                     ):
                         raise self._misfit(i, parameter, gradient)
+                    if parameters and type(parameter.data) is not type(parameters[0]):
+                        raise DeviceError(
+                            f"{type(self).__name__}.step: parameter {chosen[0]} is on {DEVICES[type(parameters[0])]}, "
+                            f"parameter {i} on {parameter.device}; move the network with .to(device), or give each "
+                            "device a group of its own"
+                        )
                     parameters.append(parameter.data)
                     gradients.append(gradient.data)
                     chosen.append(i)
@@ -159,7 +168,7 @@ class Optimizer:
     def _misfit(self, number: int, parameter: Tensor, gradient: Any) -> GradientError:
         return GradientError(
             f"{type(self).__name__}.step: the gradient of parameter {number} is {describe(gradient)}, "
-            f"expected a Tensor of its shape {list(parameter.shape)} and dtype {parameter.dtype}"
+            f"expected a Tensor of its shape {list(parameter.shape)} and dtype {parameter.dtype} on {parameter.device}"
         )
 
     def update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_notes.ops.arithmetic import transfer
 from tinygrad_notes.study.samples.sample import Sample, distinct, of_one, of_two, positive, sample
 
 BINARY = {
@@ -43,6 +44,7 @@ def _special() -> list[Sample]:
         sample("floor_divide", positive(1, 3) * 3, positive(2, 2, 3), reference=np.floor_divide, order=0),
         sample("sign", np.array([[-1.0, 0.0, 1.0]]), reference=np.sign, order=0),
         sample("astype", distinct(9, 3), dtype="float64", reference=lambda a: a),
+        sample("transfer", distinct(9, 3), call=lambda a: transfer(a, a.device), reference=lambda a: a),
     ]
 
 

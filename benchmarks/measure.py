@@ -224,7 +224,7 @@ def their_call(
 
         return forward
     value, leaves = case.theirs(torch, **tensors), [tensors[name] for name in one.gradients]
-    g = in_torch(torch, {"g": upstream}, layout, dtype, device)["g"]
+    g = in_torch(torch, {"g": upstream}, layout, dtype, device)["g"].to(value.dtype)
     return lambda: torch.autograd.grad(value, leaves, g, retain_graph=True)
 
 
@@ -250,7 +250,9 @@ def in_torch(
     return tensors
 
 
-def compared(ours: list[np.ndarray], theirs: list[np.ndarray], exact: list[np.ndarray]) -> tuple[float, float]:
+def compared(
+    ours: list[np.ndarray], theirs: list[np.ndarray], exact: list[np.ndarray], equal: float = EQUAL
+) -> tuple[float, float]:
     """The errors of both, max |Δ| / max |exact|. AssertionError when they differ by more than float32 explains."""
     assert len(ours) == len(theirs) == len(exact), f"{len(ours)} results of ours, {len(theirs)} of theirs"
     worst = [0.0, 0.0]
@@ -259,7 +261,7 @@ def compared(ours: list[np.ndarray], theirs: list[np.ndarray], exact: list[np.nd
         assert a.dtype == b.dtype, f"ours is {a.dtype}, theirs {b.dtype}"
         scale = float(np.max(np.abs(reference), initial=0.0)) or 1.0
         difference = float(np.max(np.abs(a - b), initial=0.0)) / scale
-        assert difference <= EQUAL, f"ours differs from theirs by {difference:.1e} of the largest value"
+        assert difference <= equal, f"ours differs from theirs by {difference:.1e} of the largest value"
         for i, x in enumerate((a, b)):
             worst[i] = max(worst[i], float(np.max(np.abs(x - reference), initial=0.0)) / scale)
     return worst[0], worst[1]

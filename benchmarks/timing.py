@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -106,6 +107,15 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _git(*arguments: str) -> str:
+    """What git says of the checkout: nothing where there is no git."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=Path(__file__).parent)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
 def machine() -> dict[str, Any]:
     """What was measured on, what, and when: processor, versions, commit, date."""
     processor = platform.processor()
@@ -116,12 +126,6 @@ def machine() -> dict[str, Any]:
         known = {name.strip(): value.strip() for name, value in reversed(lines)}
         processor = known.get("model name", processor)
         flags = [flag for flag in FLAGS if flag in known.get("flags", "").split()]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    changed = subprocess.run(
-        ["git", "status", "--porcelain"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
     torch = sys.modules.get("torch")
     return {
         "processor": processor,
@@ -134,7 +138,7 @@ def machine() -> dict[str, Any]:
         "llvmlite": _version("llvmlite"),
         "tbb": _version("tbb"),
         "torch": getattr(torch, "__version__", None) or _version("torch"),
-        "commit": commit.stdout.strip() + ("+" if changed.stdout.strip() else ""),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
@@ -159,6 +163,11 @@ def require_torch() -> Any:
         print(f"note: PyTorch is {torch.__version__}, the targets were set against 2.13.0", file=sys.stderr)
     torch.set_float32_matmul_precision("highest")
     return torch
+
+
+def torch_if_installed() -> Any:
+    """The same, or None."""
+    return require_torch() if importlib.util.find_spec("torch") is not None else None
 
 
 def with_threads(threads: int, module: str, arguments: list[str]) -> None:

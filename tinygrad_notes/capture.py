@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from tinygrad_notes import kernels, lazy
 from tinygrad_notes.errors import DeviceError, DTypeError, GradientError, ShapeError
-from tinygrad_notes.explain import OURS, describe
+from tinygrad_notes.explain import OURS, Releasing, describe
 from tinygrad_notes.generator import get_rng_state, set_rng_state
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import apart, is_grad_enabled
@@ -20,6 +22,7 @@ from tinygrad_notes.tensor import Tensor, cuda_array_module, wrap
 
 GRAPHS = "tinygrad_notes.kernels.cuda.graph"  # the part of this that knows CuPy
 PLAIN = (bool, int, float, str, bytes, type(None))  # what a recording keeps as it was
+LIBRARIES = ("tinygrad_notes", "numpy", "cupy")  # whose functions hold nothing of the user's
 AGAIN = "make another capture for it, or call reset() to record anew"
 
 
@@ -35,7 +38,8 @@ def capture(function: Callable[..., Any] | None = None, *, warmup: int = 2) -> A
       Values of arguments (labels and indices out of range) are checked in the first calls only.
     - **Results** are copies, without history.
     - **What changes from step to step**: optimisers run between the graphs, so learning rates, schedules outside and
-      step counts are those of now. A seed that the function draws (dropout without ``seed=``) would repeat: an error.
+      step counts are those of now; so do the masks of dropout. Other random numbers that the function draws (``rand``,
+      attention's ``dropout_p``) would repeat: an error.
     - **What Python does inside** happens while the function is recorded and never again: an attribute, list or setting
       that it changes is an error where it is seen; ``print`` is silent later. So are ``.item()``, ``.numpy()`` and
       ``if`` of a Tensor's value impossible inside: nothing is computed while it is recorded.
@@ -124,9 +128,12 @@ class Captured:
     def _record(self, given: Any) -> Any:
         recorded = Recorded(self.function)
         numbers, seeds = Numbers(recorded.objects), get_rng_state()
+        drawn, drew = seeds, False  # the generator where it was last known to be, and whether it was elsewhere
 
         def between_graphs(work: Callable[[], None], parameters: list[Tensor]) -> None:
+            nonlocal drawn, drew
             numbers.look()
+            drew = drew or drawn != get_rng_state()
             gradients = [(p, p.grad) for p in parameters]  # those of now: the step may forget them before it ends
 
             def again() -> None:
@@ -140,6 +147,7 @@ class Captured:
 
             self.graphs.apart(again)
             numbers.skip()
+            drawn = get_rng_state()
 
         def finish(result: Any) -> Any:
             recorded.result = result
@@ -149,9 +157,10 @@ class Captured:
         token = apart.set(between_graphs)
         try:
             arguments, options = self.inputs
-            result = self.graphs.record(lambda: self.function(*arguments, **options), finish)
+            with Releasing():
+                result = self.graphs.record(lambda: self.function(*arguments, **options), finish)
             numbers.look()
-            recorded.complete(numbers.changed, seeds != get_rng_state(), self.name)
+            recorded.complete(numbers.changed, drew or drawn != get_rng_state(), self.name)
         except BaseException as error:
             self._forget(recorded, seeds)
             better = _explained(self.name, error)
@@ -292,7 +301,7 @@ def reached(function: Any) -> list[Any]:
     True
     """
     found: dict[int, Any] = {}
-    stack = [function]
+    stack = [function, *_cells(function)]
     while stack:
         value = stack.pop()
         if id(value) in found or isinstance(value, (*PLAIN, type, ModuleType)) or type(value) in DEVICES:
@@ -312,17 +321,22 @@ def _children(value: Any) -> Iterable[Any] | None:
         return value.values()
     if isinstance(value, list | tuple | set | frozenset):
         return value
+    if isinstance(value, Captured):  # an object often holds its captured method
+        return (value.function,)
     if isinstance(value, MethodType):
         return value.__self__, value.__func__
     if isinstance(value, functools.partial):
         return value.func, value.args, value.keywords
     home = (getattr(type(value) if not isinstance(value, FunctionType) else value, "__module__", "") or "").split(".")
     if isinstance(value, FunctionType):
-        if home[0] in ("tinygrad_notes", "numpy", "cupy"):
+        if home[0] in LIBRARIES:
             return None
-        cells = [cell.cell_contents for cell in value.__closure__ or () if not _is_empty(cell)]
-        named = [value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__]
-        return [*cells, *named, value.__defaults__ or (), value.__kwdefaults__ or {}]
+        named_globals, attributes = _names(value.__code__)
+        named = [value.__globals__[name] for name in named_globals if name in value.__globals__]
+        for module in [one for one in named if isinstance(one, ModuleType)]:  # settings.net, where settings is a module
+            if module.__name__.split(".")[0] not in (*LIBRARIES, *sys.stdlib_module_names):
+                named += [vars(module)[name] for name in attributes if name in vars(module)]
+        return [*_cells(value), *named, value.__defaults__ or (), value.__kwdefaults__ or {}]
     if (
         home[0] in sys.stdlib_module_names - {"__main__"}
         or home[0] in ("numpy", "cupy")
@@ -332,17 +346,22 @@ def _children(value: Any) -> Iterable[Any] | None:
     return vars(value).values()
 
 
-def _is_empty(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return True
-    return False
+def _cells(function: Any) -> list[Any]:
+    """What a function has from the functions around it."""
+    found = []
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # not filled yet
+            found.append(cell.cell_contents)
+    return found
 
 
-def _names(code: CodeType) -> set[str]:
-    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*inner)
+def _names(code: CodeType) -> tuple[set[str], set[str]]:
+    """The globals that a function reads, and the attributes, those of the functions inside it too."""
+    read = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    attributes = set(code.co_names)
+    for inner in (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)):
+        read, attributes = read | inner[0], attributes | inner[1]
+    return read, attributes
 
 
 MISSING = object()
@@ -421,7 +440,7 @@ class Recorded:
         """After the recording: refuse it where the function did what a graph does not repeat."""
         if drew:
             raise DeviceError(
-                f"capture: {name} draws random numbers on the host (dropout without seed=, rand, ...), and a graph "
+                f"capture: {name} draws random numbers on the host (rand, attention's dropout_p, ...), and a graph "
                 "repeats those of its recording in every step; give them as arguments, or leave the step as it is"
             )
         if changed:

@@ -73,13 +73,13 @@ class OpCase:
 class StepCase:
     """Something that changes its arguments, such as the step of an optimiser.
 
-    ``build(arrays, library)`` gives a step and a function that returns the arrays it has changed; ``library`` is "tn",
-    "torch", or "torch64" for the same in float64.
+    ``build(torch, library, device="cpu")`` gives a step and a function that returns the arrays it has changed;
+    ``library`` is "tn", "torch", or "torch64" for the same in float64.
     """
 
     name: str
     family: str
-    build: Callable[[Any, str], tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]]
+    build: Callable[..., tuple[Callable[[], Any], Callable[[], list[np.ndarray]]]]
     passes: tuple[Pass, ...]
 
 

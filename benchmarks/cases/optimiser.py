@@ -26,36 +26,38 @@ def resnet50_shapes() -> list[tuple[int, ...]]:
     return [*shapes, (1000, 2048), (1000,)]
 
 
-def _parameters(torch: Any, library: str) -> list[Any]:
+def _parameters(torch: Any, library: str, device: str) -> list[Any]:
     """Parameters with gradients, the same numbers for every library."""
     rng = np.random.default_rng(5)
     parameters = []
     for shape in resnet50_shapes():
         x, g = (rng.standard_normal(shape, np.float32) * np.float32(0.02) for _ in range(2))
         if library == "tn":
-            parameters.append(tn.tensor(x, requires_grad=True))
-            parameters[-1].grad = tn.tensor(g)
+            parameters.append(tn.Tensor(x, device=device, requires_grad=True))
+            parameters[-1].grad = tn.Tensor(g, device=device)
         else:
             dtype = torch.float64 if library == "torch64" else torch.float32
-            parameters.append(torch.tensor(x, dtype=dtype, requires_grad=True))
-            parameters[-1].grad = torch.tensor(g, dtype=dtype)
+            parameters.append(torch.tensor(x, dtype=dtype, device=device, requires_grad=True))
+            parameters[-1].grad = torch.tensor(g, dtype=dtype, device=device)
     return parameters
 
 
-def adam(torch: Any, library: str) -> Any:
+def adam(torch: Any, library: str, device: str = "cpu") -> Any:
     """PyTorch's in its fused form, one pass over memory."""
-    parameters = _parameters(torch, library)
+    parameters = _parameters(torch, library, device)
     if library == "tn":
-        return optim.Adam(parameters).step, lambda: [p.detach().numpy() for p in parameters]
-    return torch.optim.Adam(parameters, fused=True).step, lambda: [p.detach().numpy() for p in parameters]
+        optimiser: Any = optim.Adam(parameters)
+    else:  # a CUDA graph wants the count of steps on the GPU
+        optimiser = torch.optim.Adam(parameters, fused=True, capturable=device == "cuda")
+    return optimiser.step, lambda: [p.detach().to("cpu").numpy() for p in parameters]
 
 
-def clip(torch: Any, library: str) -> Any:
+def clip(torch: Any, library: str, device: str = "cpu") -> Any:
     """To a norm that falls from call to call, so that each of them has to write all gradients."""
-    parameters = _parameters(torch, library)
+    parameters = _parameters(torch, library, device)
     clip_ = optim.clip_grad_norm_ if library == "tn" else torch.nn.utils.clip_grad_norm_
     norms = (0.5 * 0.999**n for n in count())
-    return (lambda: clip_(parameters, next(norms))), lambda: [p.grad.numpy() for p in parameters]
+    return (lambda: clip_(parameters, next(norms))), lambda: [p.grad.to("cpu").numpy() for p in parameters]
 
 
 def cases() -> list[StepCase]:

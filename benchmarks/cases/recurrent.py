@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -34,12 +35,21 @@ def recurrent(name: str, gates: int, states: tuple[str, ...], ours: Any, theirs:
     )
 
 
+def in_one_piece(torch: Any, name: str, weights: list[Any]) -> None:
+    """Move the weights behind each other, as PyTorch's layers do: cuDNN would copy them in every call."""
+    mode = importlib.import_module("torch.backends.cudnn.rnn").get_cudnn_mode(name.upper())
+    with torch.no_grad():
+        torch._cudnn_rnn_flatten_weight(weights, 4, INPUTS, mode, HIDDEN, 0, 1, False, False)
+
+
 def their(name: str) -> Callable[..., Any]:
     """The function that PyTorch's layer calls: one layer, biases, no dropout, training, one direction."""
 
     def function(torch: Any, x: Any, h0: Any, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, c0=None):
         states = h0 if c0 is None else (h0, c0)
         weights = [weight_ih, weight_hh, bias_ih, bias_hh]
+        if x.is_cuda and weight_ih.untyped_storage().data_ptr() != weight_hh.untyped_storage().data_ptr():
+            in_one_piece(torch, name, weights)
         return getattr(torch, name)(x, states, weights, True, 1, 0.0, True, False, False)[0]
 
     return function

@@ -1,15 +1,24 @@
-"""Timing on a GPU: both libraries on one stream, as CUDA graphs where they can be recorded, by CUDA's events."""
+"""Timing on a GPU: both libraries on one stream, as CUDA graphs where they can be recorded, by CUDA's events.
+
+Small kernels end sooner than Python launches the next one. So a graph holds many calls, each on the next of several
+sets of operands that together are larger than the cache, and the time of a call is that of the graph over their number.
+"""
 
 from __future__ import annotations
 
-import itertools
 import json
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from tinygrad_notes.modes import apart
+
 Call = Callable[[], Any]
-ROUNDS, BLOCK = 15, 2000.0  # microseconds that a block of calls lasts at least
+ROUNDS, BLOCK = 21, 2000.0  # microseconds that a graph of calls, and a block of its launches, last at least
+MOST = 400  # calls in a graph
 
 
 def tell(**record: Any) -> None:
@@ -17,8 +26,19 @@ def tell(**record: Any) -> None:
     print(json.dumps(record), flush=True)
 
 
+@dataclass(frozen=True)
+class Side:
+    """What is timed: ``launch`` does ``calls`` calls, ``how``: as a graph, or why not."""
+
+    launch: Call
+    calls: int
+    how: str
+
+
 class Clock:
-    """A stream that CuPy and PyTorch share. Whoever computes here is inside ``with clock.on():``."""
+    """A stream that CuPy and PyTorch share. Whoever computes here does so inside ``with clock.on():``."""
+
+    where = "cuda"  # PyTorch's device
 
     def __init__(self, cupy: Any, torch: Any = None):
         self.cupy, self.torch = cupy, torch
@@ -26,85 +46,99 @@ class Clock:
         self.theirs: Any = torch.cuda.ExternalStream(self.stream.ptr) if torch is not None else None
         self.start, self.end = cupy.cuda.Event(), cupy.cuda.Event()
 
-    def microseconds(self, call: Call, count: int) -> float:
-        """Of one call, of ``count`` in a row."""
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """What both libraries compute in this block goes to the stream."""
+        with self.stream:
+            if self.torch is None:
+                yield
+            else:
+                with self.torch.cuda.stream(self.theirs):
+                    yield
+
+    def microseconds(self, launch: Call, count: int) -> float:
+        """Of one launch, of ``count`` in a row."""
         self.start.record(self.stream)
         for _ in range(count):
-            call()
+            launch()
         self.end.record(self.stream)
         self.end.synchronize()
         return float(self.cupy.cuda.get_elapsed_time(self.start, self.end)) * 1000 / count
 
-    def graph_of_ours(self, call: Call) -> tuple[Call, str]:
-        """``call`` as a graph, or itself where it cannot be recorded; and which of them."""
+    def ours(self, calls: Sequence[Call]) -> Side:
+        """The calls in turns as a graph, or one by one where they cannot be recorded."""
         pool = self.cupy.cuda.MemoryPool()
-        with self.stream, self.cupy.cuda.using_allocator(pool.malloc):
-            call(), call()
-            self.stream.synchronize()
+        with self.on(), self.cupy.cuda.using_allocator(pool.malloc):
+            turns = self._repeated(calls)
             self.stream.begin_capture()
+            recording = apart.set(lambda work, parameters: work())  # values cannot be checked, optimisers are recorded
+            kept: Any = None
             try:
-                kept: Any = call()
-            except (RuntimeError, NotImplementedError) as error:
+                kept = [call() for call in turns]  # with their memory, to which a launch writes
+            except Exception as error:
                 kept = error
-            try:
+            finally:
+                apart.reset(recording)
+            try:  # a stream left capturing would take all that follows
                 graph = self.stream.end_capture()
             except RuntimeError as error:
                 kept = error
         if isinstance(kept, Exception):
-            return call, f"eager: {type(kept).__name__}"
-        owned = graph, pool, kept  # memory that a launch writes to
-        return lambda: owned[0].launch(self.stream), "graph"
+            return self._one_by_one(calls, kept)
+        owned = graph, pool, kept
+        return Side(lambda: owned[0].launch(self.stream), len(turns), "graph")
 
-    def graph_of_theirs(self, call: Call) -> tuple[Call, str]:
-        """The same of PyTorch's."""
+    def pytorch(self, calls: Sequence[Call], fill: bool = True) -> Side:
+        """The same of PyTorch's; without ``fill`` each call stands once in the graph."""
         torch = self.torch
-        with torch.cuda.stream(self.theirs):
-            call(), call()
-            self.theirs.synchronize()
+        with self.on():
+            turns = self._repeated(calls, fill)
             graph = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(graph, stream=self.theirs):
-                    kept = call()
+                    kept = [call() for call in turns]
             except RuntimeError as error:
                 torch.cuda.synchronize()
-                return call, f"eager: {str(error)[:60]}"
+                return self._one_by_one(calls, error)
         owned = graph, kept
+        return Side(lambda: owned[0].replay(), len(turns), "graph")
 
-        def replay() -> None:
-            with torch.cuda.stream(self.theirs):
-                owned[0].replay()
+    def _repeated(self, calls: Sequence[Call], fill: bool = True) -> list[Call]:
+        """The calls, as often in turns as fills a graph. Two of each are made first: they compile, choose, allocate."""
+        for call in (*calls, *calls):
+            call()
+        self.stream.synchronize()
+        taken = self.microseconds(lambda: [call() for call in calls], 1)
+        most = max(1, MOST // len(calls)) if fill else 1
+        return [*calls] * min(most, math.ceil(BLOCK / max(taken, 1e-3)))
 
-        return replay, "graph"
+    @staticmethod
+    def _one_by_one(calls: Sequence[Call], error: Exception) -> Side:
+        return Side(lambda: [call() for call in calls], len(calls), f"eager: {type(error).__name__}: {error}"[:90])
 
 
 def in_turns(
-    sides: dict[str, Call], microseconds: Callable[[Call, int], float], rounds: int = ROUNDS
+    sides: dict[str, Side], microseconds: Callable[[Call, int], float], rounds: int = ROUNDS, block: float = BLOCK
 ) -> dict[str, list[float]]:
-    """Microseconds a call, of each side and round: a block of each in turn."""
+    """Microseconds a call, of each side and round: a block of launches of each in turn."""
     counts = {}
-    for name, call in sides.items():
-        microseconds(call, 3)
-        counts[name] = max(1, min(1000, round(BLOCK / max(microseconds(call, 3), 1e-3))))
+    for name, side in sides.items():
+        microseconds(side.launch, 3)
+        counts[name] = max(1, min(1000, round(block / max(microseconds(side.launch, 3), 1e-3))))
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
-        for name, call in sides.items():
-            times[name].append(microseconds(call, counts[name]))
+        for name, side in sides.items():
+            times[name].append(microseconds(side.launch, counts[name]) / side.calls)
     return times
 
 
-def summary(times: dict[str, list[float]], ours: str, theirs: Sequence[str]) -> dict[str, Any]:
-    """Medians, and the median over rounds of ours / the fastest of theirs in the same round."""
-    found: dict[str, Any] = {"times": {name: statistics.median(one) for name, one in times.items()}}
-    present = [name for name in theirs if name in times]
-    if present:
-        best = min(present, key=lambda name: found["times"][name])
-        ratios = sorted(a / b for a, b in zip(times[ours], times[best]))
-        found |= {"ratio": statistics.median(ratios), "lowest": ratios[len(ratios) // 4],
-                  "highest": ratios[3 * len(ratios) // 4], "beside": best}  # fmt: skip
-    return found
+def ratio(times: dict[str, list[float]], ours: str, theirs: str) -> dict[str, float]:
+    """The median over rounds of ours / theirs in the same round, and the quartiles."""
+    ratios = sorted(a / b for a, b in zip(times[ours], times[theirs]))
+    return {
+        "ratio": statistics.median(ratios), "lowest": ratios[len(ratios) // 4], "highest": ratios[3 * len(ratios) // 4]
+    }  # fmt: skip
 
 
-def taking_turns(calls: Sequence[Call]) -> Call:
-    """Each call is the next one's: of other memory, so that the cache does not hold it."""
-    turns = itertools.cycle(calls)
-    return lambda: next(turns)()
+def medians(times: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(one) for name, one in times.items()}

@@ -132,20 +132,25 @@ def _runner_of(array: Any) -> Runner:
     )
 
 
+def options() -> tuple[str, ...]:
+    """What CuPy compiles a .cu file with."""
+    return (f"-I{FOLDER}", f"-DHEADERS_{headers()}")
+
+
+def compiled(cupy: Any, kernels: Kernels, name: str, flags: tuple[str, ...]) -> Any:
+    """CuPy's kernel, compiled with ``options()`` or, where it was once, taken from CuPy's cache on the disk."""
+    if name not in kernels.names:
+        raise DeviceError(f"{kernels.file} lists no kernel {name!r}, only {', '.join(kernels.names)}")
+    module = cupy.RawModule(code=kernels.source, options=flags, name_expressions=(name,))
+    try:
+        return module.get_function(name)
+    except cupy.cuda.compiler.CompileException as error:
+        raise DeviceError(compile_error(kernels.file, name, str(error))) from error
+
+
 def _cupy_runner(cupy: Any) -> Runner:
     current_device = cupy.cuda.runtime.getDevice
-    options = (f"-I{FOLDER}", f"-DHEADERS_{headers()}")
-
-    def compiled(kernels: Kernels, name: str) -> list[Any]:
-        """The kernel, its function on this device, and the shared memory that it may use there."""
-        if name not in kernels.names:
-            raise DeviceError(f"{kernels.file} lists no kernel {name!r}, only {', '.join(kernels.names)}")
-        module = cupy.RawModule(code=kernels.source, options=options, name_expressions=(name,))
-        try:
-            kernel = module.get_function(name)
-            return [kernel.kernel, WITHOUT_ASKING, kernel]
-        except cupy.cuda.compiler.CompileException as error:
-            raise DeviceError(compile_error(kernels.file, name, str(error))) from error
+    flags = options()
 
     def run(
         kernels: Kernels,
@@ -157,8 +162,9 @@ def _cupy_runner(cupy: Any) -> Runner:
     ) -> None:
         key = name, current_device()
         entry = kernels.compiled.get(key)
-        if entry is None:
-            entry = kernels.compiled[key] = compiled(kernels, name)
+        if entry is None:  # the function on this device, the shared memory that it may use there, the kernel
+            kernel = compiled(cupy, kernels, name, flags)
+            entry = kernels.compiled[key] = [kernel.kernel, WITHOUT_ASKING, kernel]
         if shared > entry[1]:
             entry[2].max_dynamic_shared_size_bytes = entry[1] = shared
         entry[0](grid, block, arguments, shared)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,6 +72,40 @@ def test_every_call_is_a_step(gpu, name, settings):
     assert gpu.log.count("begin") == gpu.log.count("end") == 2
 
 
+@pytest.mark.parametrize("layer", [nn.Dropout(0.4), nn.Dropout(1.0), nn.Dropout1d(0.4), nn.AlphaDropout(0.3)])
+def test_dropout_drops_others_in_every_step(gpu, layer):
+    losses, states = [], []
+    for captured in (False, True):
+        training = Training("cuda", "SGD")
+        training.net.insert(3, layer)
+        step = tn.capture(training.step) if captured else training.step
+        tn.manual_seed(7)
+        losses.append(run(training, step, "cuda"))
+        states.append(tn.get_rng_state())
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    assert states[0] == states[1]
+    assert gpu.log.count("begin") == 3  # before the mask, before the optimiser, behind it
+
+
+SCALES = SimpleNamespace(weight=None)
+
+
+def test_what_a_module_holds_is_seen(gpu, monkeypatch):
+    settings = ModuleType("settings")
+    settings.weight = tn.ones(2).to("cuda")
+    monkeypatch.setitem(globals(), "SCALES", settings)
+
+    @tn.capture
+    def step(x):
+        return x * SCALES.weight
+
+    for _ in range(3):
+        step(tn.ones(2).to("cuda"))
+    settings.weight.data = settings.weight.data * 2
+    with pytest.raises(tn.DeviceError, match="was given other memory"):
+        step(tn.ones(2).to("cuda"))
+
+
 def test_the_order_of_calls(gpu):
     training = Training("cuda", "Adam")
     step = tn.capture(training.step)
@@ -82,6 +119,13 @@ def test_the_order_of_calls(gpu):
     assert logs[0] == logs[1] == around
     assert logs[2] == [around[0], "begin", "end", "launch", "begin", "end", "launch", around[1]]
     assert logs[3] == [around[0], "launch", "launch", around[1]]
+
+
+def test_an_object_may_hold_its_captured_method(gpu):
+    plain, captured = Training("cuda", "SGD"), Training("cuda", "SGD")
+    captured.captured = tn.capture(captured.step)
+    assert run(captured, captured.captured, "cuda") == run(plain, plain.step, "cuda")
+    assert "recorded" in repr(captured.captured)
 
 
 def test_memory_of_the_graph_is_its_own_and_of_results_is_not(gpu):
@@ -224,8 +268,13 @@ def test_the_function_raises(gpu):
     fails(Training("cuda", "SGD"), hook, KeyError, "mine", gpu)
 
 
-def test_a_seed_is_drawn(gpu):
-    fails(Training("cuda", "SGD"), lambda loss: tn.dropout(loss, 0.5), tn.DeviceError, "draws random numbers", gpu)
+def test_random_numbers_are_drawn(gpu):
+    fails(Training("cuda", "SGD"), lambda loss: tn.rand(3), tn.DeviceError, "draws random numbers", gpu)
+
+    def after_dropout(loss: Any) -> None:
+        tn.dropout(loss, 0.5), tn.rand(3), tn.dropout(loss, 0.5)
+
+    fails(Training("cuda", "SGD"), after_dropout, tn.DeviceError, "draws random numbers", gpu)
 
 
 def test_python_keeps_count(gpu):
@@ -264,6 +313,29 @@ def test_the_pool_gave_memory_back(gpu):
         step(x, y)
 
 
+def test_out_of_memory_while_it_is_recorded(gpu):
+    training = Training("cuda", "SGD")
+    step = tn.capture(training.step)
+    x, y = (tn.tensor(one).to("cuda") for one in BATCHES[0])
+    step(x, y), step(x, y)
+    graphs, made = weakref.ref(step.graphs), []
+
+    def fill(loss: Any) -> None:
+        made.append(weakref.ref((loss + 1).data))
+        gpu.limit = 0
+        loss + 1
+
+    training.hook = fill
+    with pytest.raises(tn.OutOfMemoryError, match="add: Out of memory allocating 4 bytes") as caught:
+        step(x, y)
+    gpu.limit = None
+    gc.collect()
+    assert (graphs(), made[0]()) == (None, None)
+    assert any("failed while it was recorded" in note for note in caught.value.__notes__)
+    training.hook = lambda loss: None
+    assert np.isfinite(step(x, y)["loss"].item())
+
+
 def test_reset_frees_the_memory(ready):
     _, step, x, y = ready
     graphs = weakref.ref(step.graphs)
@@ -271,6 +343,30 @@ def test_reset_frees_the_memory(ready):
     gc.collect()
     assert graphs() is None
     assert step(x, y)["loss"].size == 1
+
+
+# ---------------------------------------------------------------------- the README
+
+
+def example() -> str:
+    """The program that stands under "On a GPU"."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    return text.split("## On a GPU")[1].split("```python\n")[1].split("```")[0]
+
+
+def test_the_example_of_the_readme(gpu, capsys):
+    program = compile(example(), "README.md", "exec")
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert (names["device"], names["net"][0].weight.device) == ("cuda", "cuda")
+    assert "recorded" in repr(names["step"])
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_the_example_of_the_readme_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    exec(compile(example(), "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 # ---------------------------------------------------------------------- without a GPU

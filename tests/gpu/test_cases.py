@@ -1,4 +1,4 @@
-"""The cases for the GPU are right: tried here on the CPU's kernels, and wrong results are seen. Needs no GPU."""
+"""The cases for the GPU are right: tried here on the reference, and wrong results are seen. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.gpu import cases
-from tinygrad_notes.kernels import cpu, reference
+from tinygrad_notes.kernels import reference
 
 TABLE = cases.table()
 SOME = {case.function: case for case in TABLE if case.label.find("(0") < 0}
@@ -17,10 +17,12 @@ def test_every_function_has_cases():
     assert len({str(case) for case in TABLE}) == len(TABLE)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_kernels_of_the_cpu_pass(dtype):
+def test_float32_is_as_exact_as_asked():
+    """The bounds can be reached, on every case: the reference does in float32."""
     for case in TABLE:
-        cases.compare(case, cases.results(case, cpu, cases.rounded(case, dtype)), cases.exact(case, dtype), dtype)
+        wanted = cases.exact(case, np.float32)
+        with np.errstate(all="ignore"):
+            cases.compare(case, cases.results(case, reference, cases.rounded(case, np.float32)), wanted, np.float32)
 
 
 @pytest.mark.parametrize("name", ["softmax", "conv", "adam_step", "max_pool", "lstm_scan_grad", "dropout_mask"])

@@ -71,7 +71,7 @@ def test_out_of_memory(cupy):
     pool = cupy.get_default_memory_pool()
     before = pool.used_bytes()
     with pytest.raises(tn.OutOfMemoryError, match=r"multiply: Out of memory allocating [\d,]+ bytes") as caught:
-        tn.zeros((2**20, 1)).to("cuda") * tn.zeros(2**30).to("cuda")
+        tn.zeros((2**24, 1)).to("cuda") * tn.zeros(2**24).to("cuda")
     assert "memory_summary" in str(caught.value)
     del caught
     gc.collect()

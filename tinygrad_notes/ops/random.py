@@ -10,6 +10,7 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.generator import draw_seed
+from tinygrad_notes.modes import apart, recording
 from tinygrad_notes.ops.arguments import at_least, flag, probability
 from tinygrad_notes.ops.arithmetic import floating_operand
 from tinygrad_notes.ops.comparison import where
@@ -37,6 +38,9 @@ def dropout(x, p=0.5, training=True, seed=None):
     """
     p = probability(p, "dropout: p")
     _check_seed(seed)
+    if training and p > 0 and seed is None and recording():  # the mask has other numbers in every step
+        x = floating_operand(x)
+        return where(_kept(x, tuple(x.shape), p, None), x / (1 - p) if p < 1 else x, 0.0)
     if training and p > 0:
         return dropout_(x, p, _seed(seed))
     if type(x) is Tensor and x.dtype.kind == "f":
@@ -54,8 +58,16 @@ def _seed(seed):
 
 
 def _kept(x, shape, p, seed):
-    """A mask of ``shape``, beside x: true with probability 1 - p."""
-    return kernels.dropout_mask(np.zeros_like(x.data, shape=shape), p, _seed(seed))
+    """A mask of ``shape``, beside x: true with probability 1 - p. A captured step draws it anew, between its graphs."""
+    kept, between_graphs = np.empty_like(x.data, shape=shape, dtype=np.bool_), apart.get()
+    if seed is not None or between_graphs is None:
+        return kernels.dropout_mask(kept, p, _seed(seed))
+
+    def draw():
+        kept[...] = kernels.dropout_mask(kept, p, draw_seed())
+
+    between_graphs(draw, [])
+    return kept
 
 
 def _drop_channels(x, p, training, seed, axes):

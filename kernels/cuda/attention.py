@@ -1,8 +1,9 @@
 """Attention by blocks of queries and of keys, on tensor cores, without a matrix of scores; ``attention.cu`` explains.
 
-float32 takes three products of tf32 numbers for one (as exact as float32), under ``precision("high")`` one; float16 and
-bfloat16 (an array of uint16, which holds its bits) take their own. Heads of up to 128 elements go by tiles; longer
-ones and float64 go row by row.
+float32 takes three products of tf32 numbers for one (as exact as float32), under ``precision("high")`` one. Under
+``"medium"`` a kernel rounds q, k, v and g to bfloat16 first, arrays of half the size that the tiles then read many
+times; results, statistics and the mask's gradient are float32 nevertheless. float16 takes its own products. Heads of up
+to 128 elements go by tiles; longer ones and float64 go row by row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.kernels import PRECISION, reference
-from tinygrad_notes.kernels.cuda.launch import Kernels, aligned, blocks, contiguous, numbers
+from tinygrad_notes.kernels.cuda.launch import Kernels, aligned, blocks, contiguous, numbers, pointers
 
 Array = np.ndarray
 KINDS = dict.fromkeys(("attention", "attention_grad"), "kernel")
@@ -23,32 +24,49 @@ FORMATS: dict[Any, tuple[str, Any]] = {
     np.dtype(np.float32): ("float", np.dtype(np.float32)),
     np.dtype(np.float64): ("double", np.dtype(np.float64)),
     np.dtype(np.float16): ("Half", np.dtype(np.float32)),
-    np.dtype(np.uint16): ("BFloat16", np.dtype(np.float32)),
 }
 PARTS = {"highest": 2, "high": 1, "medium": 1}  # tf32 numbers for a float32
-TILE_SIZES = (64, 128)  # elements of a head in a tile; shorter heads are filled up with zeros
-THREADS, WARPS, OWN_ROWS = 128, 4, 64
-KEYS = {64: 64, 128: 32}  # rows in the tiles that a block meets, in attention.cu
-MET = {64: 32, 128: 16}  # in attention_grad.cu
+THREADS, WARPS, BAND = 128, 4, 16  # BAND: rows that a warp's tensor cores take at once
 MASK_WARPS = 32  # that share the sum of an element of the mask's gradient, at most
 WORD = 2**64
 
-TILED = [
-    f"{name}, {parts}, {size}>"
-    for name, choices in (("float", (1, 2)), ("Half", (1,)), ("BFloat16", (1,)))
-    for parts in choices
-    for size in TILE_SIZES
-]
+# Of each kernel of tiles, by bytes of an element and elements of a head (shorter heads are filled up with zeros): the
+# bands that a warp owns, and the rows in a tile that it meets. Two blocks of these fit a multiprocessor's registers;
+# one fits 99 KiB of shared memory, what every GPU since sm_80 has.
+SHAPES = {
+    "attention_tiles": {(4, 64): (1, 64), (4, 128): (1, 32), (2, 64): (2, 64), (2, 128): (2, 32)},
+    "attention_grad_queries": {(4, 64): (1, 32), (4, 128): (1, 16), (2, 64): (2, 32), (2, 128): (2, 16)},
+    "attention_grad_keys": {(4, 64): (1, 32), (4, 128): (1, 16), (2, 64): (2, 32), (2, 128): (1, 32)},
+}
+# operands of which a block owns rows
+OWNED = {"attention_tiles": 1, "attention_grad_queries": 2, "attention_grad_keys": 2}
+TILE_SIZES = (64, 128)
+
+
+def _tiled(name: str, operand: str, result: str, parts: int, size: int, plain: bool) -> str:
+    bands, met = SHAPES[name][4 if operand == "float" else 2, size]
+    return f"{name}<{operand}, {result}, {parts}, {size}, {bands}, {met}, {'true' if plain else 'false'}>"
+
+
+def _all_tiled(name: str) -> list[str]:
+    kinds = (("float", "float", 1), ("float", "float", 2), ("Half", "Half", 1), ("BFloat16", "float", 1))
+    return [_tiled(name, *kind, size, plain) for kind in kinds for size in TILE_SIZES for plain in (True, False)]
+
+
 NAMES = [name for name, _ in FORMATS.values()]
+PREPARE = {name: f"attention_prepare<{of}, {name}>" for of, name in (("float", "float"), ("Half", "Half"))}
+PREPARE["BFloat16"] = "attention_prepare<float, BFloat16>"
 FORWARD = Kernels(
     "attention.cu",
-    [*(f"attention_tiles<{choice}" for choice in TILED), *(f"attention_rows<{name}>" for name in NAMES)],
+    [*_all_tiled("attention_tiles"), *(f"attention_rows<{name}>" for name in NAMES), *PREPARE.values()],
 )
 BACKWARD = Kernels(
     "attention_grad.cu",
     [
-        *(f"attention_grad_{own}<{choice}" for own in ("queries", "keys") for choice in TILED),
-        *(f"attention_grad_{step}<{name}>" for step in ("query_rows", "key_rows", "mask") for name in NAMES),
+        *_all_tiled("attention_grad_queries"),
+        *_all_tiled("attention_grad_keys"),
+        *(f"attention_grad_{step}_rows<{name}>" for step in ("query", "key") for name in NAMES),
+        *(f"attention_grad_mask<{name}>" for name in (*NAMES, "BFloat16")),
     ],
 )
 
@@ -63,14 +81,11 @@ def attention(
     problem = _Problem(q, k, v, mask, causal, scale, dropout_p, seed)
     out = np.empty((*q.shape[:3], v.shape[3]), q.dtype, like=q)
     logsumexp = np.empty(q.shape[:3], problem.wide, like=q)
-    arguments = (q, k, v, out, logsumexp, *problem.arguments)
-    rows = math.prod(q.shape[:3])
     if problem.tile:
-        shared = problem.shared(OWN_ROWS, KEYS)
-        FORWARD.launch(f"attention_tiles<{problem.choice}", problem.owners(q), (THREADS,), arguments, shared)
+        (q, k, v), of_v = problem.prepared((q, k, v), 2)
+        problem.launch(FORWARD, "attention_tiles", q, (q, k, v, of_v, out, logsumexp))
     else:
-        name = f"attention_rows<{problem.choice}"
-        FORWARD.launch(name, blocks(rows, WARPS), (THREADS,), (*arguments, np.int64(rows)))
+        problem.launch_rows(FORWARD, "attention_rows", q, (q, k, v, out, logsumexp))
     return out, logsumexp
 
 
@@ -96,17 +111,16 @@ def attention_grad(
     problem = _Problem(q, k, v, mask, causal, scale, dropout_p, seed, g)
     delta, inverse = (np.empty(q.shape[:3], problem.wide, like=q) for _ in range(2))
     dq, dk, dv = (np.empty(x.shape, x.dtype, like=x) for x in (q, k, v))
-    of_queries = (g, q, k, v, out, logsumexp, delta, inverse, dq, *problem.arguments)
-    of_keys = (g, q, k, v, logsumexp, delta, inverse, dk, dv, *problem.arguments)
     if problem.tile:
-        shared, choice = problem.shared(2 * OWN_ROWS, MET), problem.choice
-        BACKWARD.launch(f"attention_grad_queries<{choice}", problem.owners(q), (THREADS,), of_queries, shared)
-        BACKWARD.launch(f"attention_grad_keys<{choice}", problem.owners(k), (THREADS,), of_keys, shared)
+        (g, q, k, v), of_k = problem.prepared((g, q, k, v), 2)
+        of_q = _flags(q)
+        of_queries = (g, q, k, v, out, logsumexp, of_k, of_q, delta, inverse, dq)
+        problem.launch(BACKWARD, "attention_grad_queries", q, of_queries)
+        problem.launch(BACKWARD, "attention_grad_keys", k, (g, q, k, v, logsumexp, of_q, delta, inverse, dk, dv))
     else:
-        for step, x, arguments in (("query", q, of_queries), ("key", k, of_keys)):
-            rows = math.prod(x.shape[:3])
-            name = f"attention_grad_{step}_rows<{problem.choice}"
-            BACKWARD.launch(name, blocks(rows, WARPS), (THREADS,), (*arguments, np.int64(rows)))
+        of_query_rows = (g, q, k, v, out, logsumexp, delta, inverse, dq)
+        problem.launch_rows(BACKWARD, "attention_grad_query_rows", q, of_query_rows)
+        problem.launch_rows(BACKWARD, "attention_grad_key_rows", k, (g, q, k, v, logsumexp, delta, inverse, dk, dv))
     if not mask_grad or mask is None:
         return dq, dk, dv, None
     dmask = np.empty(mask.shape, problem.wide, like=q)
@@ -114,8 +128,13 @@ def attention_grad(
         shape = problem.mask_shape
         warps = min(MASK_WARPS, math.prod(q.shape[:3]) * k.shape[2] // mask.size)
         arguments = (g, q, k, v, logsumexp, delta, inverse, dmask, *problem.arguments, numbers(shape, 4))
-        BACKWARD.launch(f"attention_grad_mask<{problem.name}>", (mask.size,), (32 * warps,), arguments)
+        BACKWARD.launch(f"attention_grad_mask<{problem.operand}>", (mask.size,), (32 * warps,), arguments)
     return dq, dk, dv, dmask.astype(mask.dtype, copy=False)
+
+
+def _flags(x: Array) -> Array:
+    """A byte for each band of rows of each head of ``x``, in which kernels note whether it is finite."""
+    return np.empty((x.shape[0] * x.shape[1], -(-x.shape[2] // BAND)), np.uint8, like=x)
 
 
 def _fits(*operands: Array) -> bool:
@@ -140,15 +159,20 @@ class _Problem:
         *others: Array,
     ):
         (batch, heads, queries, inner), (_, key_heads, keys, value_inner) = q.shape, v.shape
-        self.name, self.wide = FORMATS[q.dtype]
-        self.itemsize = q.dtype.itemsize
-        whole = (inner * self.itemsize) % 16 == (value_inner * self.itemsize) % 16 == 0
+        self.result, self.wide = FORMATS[q.dtype]
+        self.causal = causal
+        self.plain = mask is None and dropout_p == 0 and scale > 1e-30
+        itemsize, longest = q.dtype.itemsize, max(inner, value_inner)
+        whole = (inner * itemsize) % 16 == (value_inner * itemsize) % 16 == 0
         in_packs = whole and aligned(16, q, k, v, *others)
-        self.tile = next((size for size in TILE_SIZES if max(inner, value_inner) <= size), 0)
-        if self.name == "double" or (self.itemsize == 2 and not in_packs):
+        self.tile = next((size for size in TILE_SIZES if longest <= size), 0)
+        if self.result == "double" or (self.result == "Half" and not in_packs):
             self.tile = 0
-        parts = PARTS[PRECISION.get()] if self.name == "float" else 1
-        self.choice = f"{self.name}, {parts}, {self.tile}>" if self.tile else f"{self.name}>"
+        self.parts = PARTS[PRECISION.get()] if self.result == "float" else 1
+        rounds = PRECISION.get() == "medium" and self.result == "float" and inner % 8 == value_inner % 8 == 0
+        self.operand = "BFloat16" if rounds and self.tile else self.result
+        self.packs_before = in_packs  # of the operands as they are given
+        in_packs = in_packs or self.operand == "BFloat16"  # arrays of our own begin at multiples of 16 bytes
 
         kind, self.mask_shape, strides = 0, (1, 1, 1, 1), [0, 0, 0, 0]
         given: Any = q  # the kernels do not read it where there is no mask
@@ -167,10 +191,35 @@ class _Problem:
         factor = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
         self.arguments = (given, table, self.wide.type(scale), self.wide.type(factor))
 
-    def owners(self, x: Array) -> tuple[int]:
-        """The grid: a block for every 64 rows of each head of ``x``."""
-        return (x.shape[0] * x.shape[1] * -(-x.shape[2] // OWN_ROWS),)
+    def prepared(self, operands: tuple[Array, ...], asked: int) -> tuple[tuple[Array, ...], Array]:
+        """The operands as the tiles take them, and which bands of the one that is ``asked`` for are finite, which is
+        noted where causal leaves out tiles of it."""
+        rounds = self.operand == "BFloat16"
+        flags = [_flags(x) for x in operands]
+        if rounds or self.causal:
+            given = operands if rounds else operands[asked : asked + 1]
+            made = tuple(np.empty(x.shape, np.uint16, like=x) for x in given) if rounds else given
+            noted = flags if rounds else flags[asked : asked + 1]
+            shapes = [size for x in given for size in (x.shape[0] * x.shape[1], x.shape[2], x.shape[3])]
+            tables = pointers(given, 4), pointers(made, 4), pointers(noted, 4), numbers(shapes, 12)
+            grid = (*blocks(max(x.size for x in noted), WARPS), len(given))
+            packs = np.int32(self.packs_before)
+            FORWARD.launch(PREPARE[self.operand], grid, (THREADS,), (*tables, packs), like=operands[0])
+            operands = made if rounds else operands
+        return operands, flags[asked]
 
-    def shared(self, own: int, met: dict[int, int]) -> int:
-        """Bytes of shared memory for ``own`` rows, and for two tiles of each of the two operands that are met."""
-        return (own + 4 * met[self.tile]) * (self.tile * self.itemsize + 16)
+    def launch(self, kernels: Kernels, name: str, owned: Array, arguments: tuple[Any, ...]) -> None:
+        """A kernel of tiles, with a block for some of the rows of each head of ``owned``."""
+        itemsize = 4 if self.operand == "float" else 2
+        bands, met = SHAPES[name][itemsize, self.tile]
+        own = BAND * bands * WARPS
+        grid = (owned.shape[0] * owned.shape[1] * -(-owned.shape[2] // own),)
+        shared = (OWNED[name] * own + 4 * met) * (self.tile * itemsize + 16)  # two tiles of two operands are met
+        name = _tiled(name, self.operand, self.result, self.parts, self.tile, self.plain)
+        kernels.launch(name, grid, (THREADS,), (*arguments, *self.arguments), shared)
+
+    def launch_rows(self, kernels: Kernels, name: str, owned: Array, arguments: tuple[Any, ...]) -> None:
+        """A kernel with a warp for each row of ``owned``."""
+        rows = math.prod(owned.shape[:3])
+        arguments = (*arguments, *self.arguments, np.int64(rows))
+        kernels.launch(f"{name}<{self.result}>", blocks(rows, WARPS), (THREADS,), arguments)

@@ -6,6 +6,8 @@ enum Mask { NO_MASK, BOOL_MASK, FLOAT_MASK };
 // As attention.py fills it: H, Hkv, L, S, E, Ev, four strides and the kind of the mask, causal, and what dropout needs.
 typedef Numbers<long long, 16> Sizes;
 
+constexpr int BAND = 16;  // rows of a head that a warp's tensor cores take at once
+
 // W is the type of the scores, the statistics and a float mask: float, or double for double.
 template <class W> struct Problem {
     int heads, key_heads, queries, keys, inner, value_inner;  // H, Hkv, L, S, E, Ev
@@ -47,18 +49,20 @@ template <class W> struct Problem {
         return head / heads * mask_strides[0] + head % heads * mask_strides[1] + query * mask_strides[2];
     }
 
-    // Keys from here on are hidden from all of the queries below `last_query`.
-    DEVICE int keys_seen(int last_query) const { return causal ? min(keys, last_query) : keys; }
+    // Bands of a head's rows; see BAND.
+    DEVICE static int bands(int rows) { return (rows + BAND - 1) / BAND; }
+
+    // A score that this mask, of bool or float, has been applied to.
+    DEVICE W masked(W score, long long mask_row, int key) const {
+        const long long at = mask_row + key * mask_strides[3];
+        if (mask_kind == FLOAT_MASK) return score + static_cast<const W*>(mask)[at];
+        return static_cast<const unsigned char*>(mask)[at] ? score : -infinity<W>();
+    }
 
     // scale q·k + mask; -inf where the query may not attend to the key. Both lie within their sequences.
     DEVICE W score(W product, long long mask_row, int query, int key) const {
-        W score = scale * product;
-        if (mask_kind == BOOL_MASK) {
-            if (!static_cast<const unsigned char*>(mask)[mask_row + key * mask_strides[3]]) score = -infinity<W>();
-        } else if (mask_kind == FLOAT_MASK) {
-            score += static_cast<const W*>(mask)[mask_row + key * mask_strides[3]];
-        }
-        return causal && key > query ? -infinity<W>() : score;
+        if (causal && key > query) return -infinity<W>();
+        return mask_kind == NO_MASK ? scale * product : masked(scale * product, mask_row, key);
     }
 
     // What dropout multiplies the probability with: the contract's hash of the element's number in (B, H, L, S).
@@ -81,4 +85,26 @@ template <class W> DEVICE W inverse_total(W total) { return 1 / (total == 0 ? 1 
 // The logarithm of a row's sum of exponentials; -inf of a row that attends to nothing.
 template <class W> DEVICE W log_total(W largest, W total) {
     return total == 0 ? -infinity<W>() : largest + static_cast<W>(log(total));
+}
+
+// ---------------------------------------------------------------------- tiles that causal hides
+
+// A hidden key has the probability 0, and 0 times a number that is not finite is NaN. So tiles that are all hidden are
+// left out only where they are finite. A byte for each band of 16 rows of a head tells: 1 where one is not.
+DEVICE bool is_finite(float x) { return x - x == 0; }
+
+// The end of the rows that must be met: `end`, or beyond it the end of the last band that is not finite. By a warp.
+DEVICE int last_that_counts(const unsigned char* not_finite, int end, int rows) {
+    int last = end;
+    for (int band = end / BAND + threadIdx.x % 32; band * BAND < rows; band += 32)
+        if (not_finite[band]) last = min((band + 1) * BAND, rows);
+    return warp_max(last);
+}
+
+// The first row that must be met: `begin`, or before it the first of a band that is not finite. By a warp.
+DEVICE int first_that_counts(const unsigned char* not_finite, int begin) {
+    int hidden = 0;  // rows before `begin` that must be met
+    for (int band = threadIdx.x % 32; band * BAND < begin; band += 32)
+        if (not_finite[band]) hidden = max(hidden, begin - band * BAND);
+    return begin - warp_max(hidden);
 }

@@ -1,6 +1,6 @@
-// Attention row by row: a warp for each row, sums in float64. For float64, for heads of any size, and again for rows of
-// which tiles gave NaN: parts of inf make NaN where inf itself may not, and a tile holds keys that causal hides, which
-// times a probability of 0 should give nothing.
+// Attention row by row: a warp for each row, sums in float64. For float64, for heads of any size, and again for rows
+// of which tiles of float32 in two parts gave NaN: parts of inf make NaN where inf itself may not. All keys are met,
+// hidden ones too: a probability of 0 makes NaN of what is not finite.
 #pragma once
 #include "attention_problem.cuh"
 
@@ -41,7 +41,7 @@ SEPARATE void attend_row(const T* q, const T* k, const T* v, T* out, Wide<T>* lo
     typedef Wide<T> W;
     const Problem<W> problem(mask, sizes, scale, factor);
     const int lane = threadIdx.x % 32, inner = problem.inner, width = problem.value_inner;
-    const int end = problem.keys_seen(query + 1);
+    const int end = problem.keys;
     const long long row = static_cast<long long>(head) * problem.queries + query;
     const long long first_key = static_cast<long long>(problem.key_head(head)) * problem.keys;
     const long long mask_row = problem.mask_row(head, query);
@@ -81,7 +81,7 @@ template <class W> struct Statistics {
 };
 
 // The same as dot, by a whole warp.
-template <class T> DEVICE Wide<T> warp_dot(const T* a, const T* b, int count) {
+template <class T, class R> DEVICE Wide<T> warp_dot(const T* a, const R* b, int count) {
     double sum = 0;
     for (int e = threadIdx.x % 32; e < count; e += 32)
         sum += static_cast<double>(widen(a[e])) * static_cast<double>(widen(b[e]));
@@ -96,7 +96,7 @@ SEPARATE void query_row_grad(const T* g, const T* q, const T* k, const T* v, con
     typedef Wide<T> W;
     const Problem<W> problem(mask, sizes, scale, factor);
     const int lane = threadIdx.x % 32, inner = problem.inner, width = problem.value_inner;
-    const int end = problem.keys_seen(query + 1);
+    const int end = problem.keys;
     const long long row = static_cast<long long>(head) * problem.queries + query;
     const long long first_key = static_cast<long long>(problem.key_head(head)) * problem.keys;
     const long long mask_row = problem.mask_row(head, query);
@@ -132,7 +132,7 @@ SEPARATE void key_row_grad(const T* g, const T* q, const T* k, const T* v, const
     typedef Wide<T> W;
     const Problem<W> problem(mask, sizes, scale, factor);
     const int lane = threadIdx.x % 32, inner = problem.inner, width = problem.value_inner;
-    const int group = problem.heads / problem.key_heads, begin = problem.causal ? key : 0;
+    const int group = problem.heads / problem.key_heads;
     const long long row = static_cast<long long>(key_head) * problem.keys + key;
     k += row * inner, v += row * width;
     for (int first = 0; first < max(inner, width); first += AT_ONCE) {
@@ -140,7 +140,7 @@ SEPARATE void key_row_grad(const T* g, const T* q, const T* k, const T* v, const
         for (int member = 0; member < group; ++member) {
             const int head = problem.first_head(key_head) + member;
             const long long first_query = static_cast<long long>(head) * problem.queries;
-            for (int query = begin; query < problem.queries; query += 32) {
+            for (int query = 0; query < problem.queries; query += 32) {
                 const int mine = query + lane, count = min(32, problem.queries - query);
                 W weight = 0, dscore = 0;
                 if (mine < problem.queries) {

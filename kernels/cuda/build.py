@@ -25,14 +25,20 @@ TABLE = launch.FOLDER / "registers.md"
 # Kernels that may spill, and why: how "file kernel" begins in the table.
 _DIVISION = "registers are saved around the division of 64-bit numbers; adaptive windows of uneven sizes only"
 _CALLS = "a few registers are saved around the calls of float64's division, exp and log; not a hot kernel"
+_MASKS = "what masks and dropout need beside two bands of rows; without them another kernel runs"
 SPILLS = {
     "softmax.cu softmax_block<double": _CALLS,
     "softmax.cu softmax_columns<double": _CALLS,
     "softmax.cu softmax_grad_columns<double": _CALLS,
     "loss.cu cross_entropy_grad<double": _CALLS,
     "ctc.cu ctc_backward<float>": _CALLS,
-    "attention.cu attention_tiles<float, 2, 128>": "two registers: results and a tile's probabilities in parts take 96",
-    "attention_grad.cu attention_grad_keys<float, 2, 128>": "two results take 128 registers; a tile has 384 products",
+    "attention.cu attention_tiles<float, float, 2, 128, 1, 32": "three registers beside 384 products of a tile",
+    "attention.cu attention_tiles<BFloat16, float, 1, 128, 2, 32, false": _MASKS,
+    "attention.cu attention_tiles<Half, Half, 1, 128, 2, 32, false": _MASKS,
+    "attention_grad.cu attention_grad_keys<float, float, 2": "two results, and each number in two parts",
+    "attention_grad.cu attention_grad_keys<BFloat16, float, 1, 64, 2, 32, false": _MASKS,
+    "attention_grad.cu attention_grad_keys<Half, Half, 1, 64, 2, 32, false": _MASKS,
+    "attention_grad.cu attention_grad_key_rows": _CALLS,
     "pooling.cu avg_pool_grad<float, true": _DIVISION,
     "pooling.cu avg_pool_grad<double, true": _DIVISION,
     "normalization.cu finish_grad": "a division of 64 bits, which is a call, outside of the large loops",

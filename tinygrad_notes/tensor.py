@@ -355,10 +355,14 @@ def to_device(array: Any, device: str | None) -> Any:
         return array
     if device == "cpu":
         return to_numpy(array)
+    _check_device_name(device)
+    return cuda_array_module().asarray(array)
+
+
+def _check_device_name(device: Any) -> None:
     if device != "cuda":
         others = "; of several GPUs CUDA_VISIBLE_DEVICES chooses one" if str(device).startswith("cuda:") else ""
         raise DeviceError(f"device {device!r} does not exist, expected 'cpu' or 'cuda'{others}")
-    return cuda_array_module().asarray(array)
 
 
 def beside(array: Any, like: Any) -> Any:
@@ -367,6 +371,14 @@ def beside(array: Any, like: Any) -> Any:
     The other way would wait for the device unseen, so it is an error.
     """
     return array if type(array) is type(like) else np.asarray(array, like=like)
+
+
+def on_device(device: str | None) -> dict[str, Any]:
+    """Options with which NumPy's creation functions make an array on ``device`` itself, not in host memory first."""
+    if device is None or device == "cpu":
+        return {}
+    _check_device_name(device)
+    return {"like": cuda_array_module().empty(0, float32)}
 
 
 def cuda_array_module() -> Any:

@@ -49,6 +49,11 @@ def scatter_add(values: Array, index: Any, shape: tuple[int, ...]) -> Array:
         total = np.zeros_like(values, shape=shape)
         total[index] = values  # slices name no element twice
         return total
-    total = np.zeros_like(values, shape=shape, dtype=_summing(values))
-    np.add.at(total, index, values.astype(total.dtype, copy=False))
-    return total.astype(values.dtype, copy=False)
+    # The index applied to the numbers of all elements: CuPy's add.at takes one array of integers, no tuple and no mask.
+    places = np.arange(math.prod(shape), like=values).reshape(shape)[index]
+    # CuPy adds up int32 and numbers without sign, not int64; modulo 2^64 they are the same.
+    summing = np.uint64 if values.dtype.kind in "iu" else np.int32 if values.dtype.kind == "b" else _summing(values)
+    total = np.zeros_like(values, shape=(math.prod(shape),), dtype=summing)
+    added = np.broadcast_to(values, places.shape).reshape(-1)
+    np.add.at(total, places.reshape(-1), added.astype(summing, copy=False))
+    return total.reshape(shape).astype(values.dtype, copy=False)

@@ -6,15 +6,17 @@ then the same operations run on the same memory. What would wait for the GPU rai
 
 from __future__ import annotations
 
-import copy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tests.foreign_array import MAKERS, ForeignArray, unwrapped
+from tests.cupy_rules import PRODUCTS
+from tests.foreign_array import ForeignArray, arrays_in, unwrapped, wrapped
 
 
 class CUDARuntimeError(RuntimeError):
@@ -33,6 +35,9 @@ class State:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.waits: list[str] = []  # what made the host wait, or copied from it
+        self.composed: list[str] = []  # functions of the contract that the reference computed, not a kernel
+        self.own_products = False  # whether matrices are multiplied by kernels, and CuPy's products are a mistake
         self.stream: Stream = Stream(name="default", state=self)
         self.allocator: Callable[[int], Any] = Pool(self, "usual").malloc
         self.limit: int | None = None  # bytes that an array may have
@@ -126,94 +131,55 @@ class FakeArray(ForeignArray):
             state.allocator(values.nbytes)
         self.pool = getattr(getattr(state.allocator, "__self__", None), "name", "recording")
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        result = operate(lambda *i, **o: getattr(ufunc, method)(*i, **o), inputs, options, method != "at")
-        return options["out"][0] if "out" in options else result
+    def operate(self, function: Any, inputs: Any, options: Any, strict: bool = True) -> Any:
+        """Run an operation; while the stream is captured write it down, and leave NaN where its results will be."""
+        plain, more = unwrapped(inputs, strict), unwrapped(options, strict)
+        arrays = [self, *arrays_in((inputs, options))]
+        captured = now().stream.captured
+        if captured is None:
+            return wrapped(function(*plain, **more), arrays, FakeArray)
+        given = [x.values for x in arrays]
+        before = [x.copy() for x in given]
+        result = function(*plain, **more)
+        for x, old in zip(given, before):
+            if not np.array_equal(x, old, equal_nan=x.dtype.kind == "f"):
+                x[...] = old
+        result = wrapped(result, arrays, FakeArray)
+        fresh = [x.values for x in arrays_in(result) if not any(np.may_share_memory(x.values, y) for y in given)]
+        plain, more = copied(plain), copied(more)
 
-    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        options.pop("like", None)
-        return operate(function, arguments, options, function not in MAKERS)
+        def again() -> None:
+            new = wrapped_values(function(*plain, **more))
+            made = [x for x in new if not any(np.may_share_memory(x, y) for y in given)]
+            for x, y in zip(fresh, made, strict=True):
+                x[...] = y
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if not callable(getattr(self.values, name)):
-            return operate(lambda x: getattr(x, name), (self,), {}, True)
-        if name in ("item", "tolist"):
-            waits(name)
-            return getattr(self.values, name)
-        return lambda *arguments, **options: operate(
-            lambda x, *i, **o: getattr(x, name)(*i, **o), (self, *arguments), options, True
-        )
+        for x in fresh:
+            if x.ndim and x.flags.c_contiguous:
+                x.view(np.uint8).fill(255)
+            else:
+                x.fill(np.nan if x.dtype.kind == "f" else 1)
+        captured.append(again)
+        return result
 
-    def __getitem__(self, index: Any) -> Any:
-        return operate(lambda x, i: x[i], (self, index), {}, False)
+    def waits(self, what: str | None) -> None:
+        if what is not None:
+            waits(what)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        operate(lambda x, i, v: x.__setitem__(i, v), (self, index, value), {}, not isinstance(value, FakeArray))
-
-    def set(self, values: np.ndarray) -> None:
-        waits("set")
-        self.values[...] = values
-
-    def get(self) -> np.ndarray:
-        waits("get")
-        return self.values.copy()
-
-    def __bool__(self) -> bool:
-        waits("bool")
-        return bool(self.values)
-
-    def __float__(self) -> float:
-        waits("float")
-        return float(self.values)
-
-    def __int__(self) -> int:
-        waits("int")
-        return int(self.values)
+    def computes(self, name: str) -> None:
+        state = now()
+        if state.own_products and state.stream.captured is not None and (name in PRODUCTS or name.startswith("linalg")):
+            raise NotImplementedError(f"{name}: calling cuBLAS API during stream capture is currently unsupported")
 
 
 def waits(what: str) -> None:
+    """The host waits for the GPU, or copies to it, which cannot be captured; ``State.waits`` says where it did."""
     if now().stream.captured is not None:
         raise RuntimeError(f"{what}: the current stream is capturing, so synchronous API calls are disallowed")
-
-
-def arrays_in(value: Any) -> Iterator[np.ndarray]:
-    if isinstance(value, ForeignArray):
-        yield value.values
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from arrays_in(one)
-    elif isinstance(value, dict):
-        yield from arrays_in(list(value.values()))
-
-
-def operate(function: Any, inputs: Any, options: Any, strict: bool) -> Any:
-    """Run an operation; while the stream is captured write it down, and leave NaN where its results will be."""
-    plain, more = unwrapped(inputs, strict), unwrapped(options, strict)
-    given = [*arrays_in(inputs), *arrays_in(options)]
-    captured = now().stream.captured
-    if captured is None:
-        return wrapped(function(*plain, **more), given)
-    before = [x.copy() for x in given]
-    result = function(*plain, **more)
-    for x, old in zip(given, before):
-        if not np.array_equal(x, old, equal_nan=x.dtype.kind == "f"):
-            x[...] = old
-    result = wrapped(result, given)
-    fresh = [x for x in arrays_in(result) if not any(np.may_share_memory(x, y) for y in given)]
-    plain, more = copied(plain), copied(more)
-
-    def again() -> None:
-        new = wrapped_values(function(*plain, **more))
-        made = [x for x in new if not any(np.may_share_memory(x, y) for y in given)]
-        for x, y in zip(fresh, made, strict=True):
-            x[...] = y
-
-    for x in fresh:
-        x.view(np.uint8).fill(255) if x.ndim and x.flags.c_contiguous else x.fill(np.nan if x.dtype.kind == "f" else 1)
-    captured.append(again)
-    return result
+    frame = sys._getframe(1)
+    while frame.f_back is not None and ("/tests/" in frame.f_code.co_filename or frame.f_code.co_name == "to_numpy"):
+        frame = frame.f_back
+    now().waits.append(f"{what} in {Path(frame.f_code.co_filename).name}, {frame.f_code.co_name}")
 
 
 def copied(value: Any) -> Any:
@@ -231,17 +197,6 @@ def wrapped_values(value: Any) -> list[np.ndarray]:
     return [x for v in value for x in wrapped_values(v)] if isinstance(value, list | tuple) else []
 
 
-def wrapped(value: Any, given: list[np.ndarray]) -> Any:
-    if isinstance(value, np.generic):
-        return FakeArray(np.array(value))
-    if isinstance(value, np.ndarray):
-        shared = next((x for x in given if np.may_share_memory(value, x)), None)
-        return FakeArray(value, None if shared is None else copy.copy(shared))
-    if isinstance(value, list | tuple):
-        return type(value)(wrapped(v, given) for v in value)
-    return value
-
-
 @contextmanager
 def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
     state = now()
@@ -256,8 +211,10 @@ def cupy(state: State) -> Any:
     """The module."""
 
     def asarray(array: Any) -> FakeArray:
+        if isinstance(array, FakeArray):
+            return array
         waits("asarray")
-        return array if isinstance(array, FakeArray) else FakeArray(np.array(array))
+        return FakeArray(np.array(array))
 
     usual = state.allocator.__self__  # type: ignore[attr-defined]
     usual.free_all_blocks = lambda: state.log.append("free")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def order(request: pytest.FixtureRequest) -> str:
 def _filled(make: Any) -> Any:
     """``np.empty`` whose memory is NaN (as integers, -1), so that an element no kernel writes is seen."""
 
+    @functools.wraps(make)  # ``like=`` asks for a function by the name of this one
     def filled(*arguments: Any, **options: Any) -> Any:
         array = make(*arguments, **options)
         if type(array) is np.ndarray and array.dtype.kind in "fiu":

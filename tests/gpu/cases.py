@@ -57,6 +57,14 @@ Row = tuple[Any, ...]
 Normal = Callable[..., Any]
 
 
+def slope_of_tanh(g: Any, y: Any, mask: Any) -> Any:
+    return g - g * y * y
+
+
+def chosen(x: Any, g: Any, mask: Any) -> Any:
+    return np.where(np.logical_and(mask, g < x), np.exp(-x) * 2.0, np.maximum(x, g) / 3.0)
+
+
 def elementwise(normal: Normal, rng: Any) -> Iterator[Row]:
     for shape in ((7,), (3, 1, 130), (2, 1025), (0, 3), ()):
         x, g, label = np.asarray(2 * normal(*shape)), np.asarray(normal(*shape)), f"{shape}"
@@ -66,6 +74,8 @@ def elementwise(normal: Normal, rng: Any) -> Iterator[Row]:
         for kind in ("none", "tanh"):
             yield "gelu", f"{label} {kind}", x, kind
             yield "gelu_grad", f"{label} {kind}", g, x, kind
+        for kind, function in {"slope": slope_of_tanh, "chosen": chosen}.items():
+            yield "fused", f"{label} {kind}", x, function, (g, x > 0)
         for p in (0.3, 1):
             yield "dropout", f"{label} {p}", x, p, 2**62 + 11
             yield "dropout_mask", f"{label} {p}", x, p, 5

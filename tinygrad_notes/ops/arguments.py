@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_notes.errors import DTypeError, ShapeError
+from tinygrad_notes.tensor import to_numpy
 
 
 def flag(value: Any, name: str) -> bool:
@@ -53,6 +54,14 @@ def probability(value: Any, name: str) -> float:
     if not 0 <= number(value, name) <= 1:
         raise ShapeError(f"{name} is {value!r}, expected a number from 0 to 1")
     return float(value)
+
+
+def extremes(array: Any) -> tuple[Any, Any]:
+    """The smallest and the largest element as Python numbers: of an array on a GPU the host waits once for both."""
+    if isinstance(array, np.ndarray):
+        return array.min().item(), array.max().item()
+    low, high = to_numpy(np.stack([array.min(), array.max()])).tolist()
+    return low, high
 
 
 def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_notes.errors import DeviceError, DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.ops.arguments import count, flag, number
-from tinygrad_notes.tensor import Tensor, as_dtype, cuda_array_module, float32, to_array, to_device, wrap
+from tinygrad_notes.tensor import Tensor, as_dtype, cuda_array_module, float32, on_device, to_array, to_device, wrap
 
 CPU, CUDA = 1, 2  # DLPack's kinds of device
 
@@ -63,6 +63,12 @@ def _made(array: np.ndarray, device: str | None, requires_grad: bool) -> Tensor:
     return result.requires_grad_() if requires_grad else result
 
 
+def _filled(shape: Any, value: float, dtype: np.dtype, device: str | None, name: str) -> Any:
+    """``np.full`` on a device: by ``like=`` NumPy would call CuPy's with an argument that CuPy has not."""
+    place, sizes = on_device(device), _shape(shape, name)
+    return np.full_like(place["like"], value, dtype, shape=sizes) if place else np.full(sizes, value, dtype)
+
+
 @named
 def zeros(shape: Any, dtype: Any = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of ``shape``, float32 unless told otherwise.
@@ -71,7 +77,7 @@ def zeros(shape: Any, dtype: Any = float32, device: str | None = None, requires_
     Tensor([[0., 0., 0.],
             [0., 0., 0.]])
     """
-    return _made(np.zeros(_shape(shape, "zeros"), _dtype(dtype)), device, requires_grad)
+    return _made(np.zeros(_shape(shape, "zeros"), _dtype(dtype), **on_device(device)), device, requires_grad)
 
 
 @named
@@ -81,7 +87,7 @@ def ones(shape: Any, dtype: Any = float32, device: str | None = None, requires_g
     >>> tn.ones(3, dtype=tn.int64)
     Tensor([1, 1, 1])
     """
-    return _made(np.ones(_shape(shape, "ones"), _dtype(dtype)), device, requires_grad)
+    return _made(_filled(shape, 1, _dtype(dtype), device, "ones"), device, requires_grad)
 
 
 @named
@@ -97,7 +103,7 @@ def full(
     value = to_array(fill_value, dtype)
     if value.size != 1:
         raise ShapeError(f"full: fill_value has shape {value.shape}, expected one number")
-    return _made(np.full(_shape(shape, "full"), value.reshape(()), value.dtype), device, requires_grad)
+    return _made(_filled(shape, value.item(), value.dtype, device, "full"), device, requires_grad)
 
 
 @named
@@ -117,7 +123,7 @@ def arange(
     start, stop = (0, start) if stop is None else (start, stop)
     if dtype is None:
         dtype = float32 if any(isinstance(v, float | np.floating) for v in (start, stop, step)) else np.int64
-    return _made(np.arange(start, stop, step).astype(as_dtype(dtype)), device, False)
+    return _made(np.arange(start, stop, step, **on_device(device)).astype(as_dtype(dtype)), device, False)
 
 
 @named
@@ -146,7 +152,11 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = float32
         if isinstance(value, bool):
             raise DTypeError(f"eye: {name} is {value!r}, expected an integer")
     rows, columns = _shape((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    return _made(np.eye(rows, columns, count(k, "eye: k", -(2**31)), _dtype(dtype)), device, False)
+    place, k = on_device(device), count(k, "eye: k", -(2**31))
+    if not place:
+        return _made(np.eye(rows, columns, k, _dtype(dtype)), device, False)
+    right = np.arange(columns, **place) - np.arange(rows, **place)[:, None]  # NumPy calls CuPy's eye with device=
+    return _made((right == k).astype(_dtype(dtype)), device, False)
 
 
 def _array(x: Any) -> Any:
@@ -195,7 +205,7 @@ def empty(shape: Any, dtype: Any = float32, device: str | None = None, requires_
     >>> tn.empty((2, 3)).shape
     (2, 3)
     """
-    return _made(np.empty(_shape(shape, "empty"), _dtype(dtype)), device, requires_grad)
+    return _made(np.empty(_shape(shape, "empty"), _dtype(dtype), **on_device(device)), device, requires_grad)
 
 
 @named

@@ -8,7 +8,7 @@ from tinygrad_notes import kernels
 from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.modes import recording
-from tinygrad_notes.ops.arguments import count, flag
+from tinygrad_notes.ops.arguments import count, extremes, flag
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.loss_arguments import check_reduction, reduced
 from tinygrad_notes.ops.reduction import logsumexp
@@ -118,10 +118,10 @@ def _lengths(value, name, batch, limit, like):
     lengths = _integers(value, name, like).reshape(-1)
     if lengths.shape != (batch,):
         raise ShapeError(f"{name} has {lengths.size} lengths, expected {batch}, one for each input")
-    if not recording():
-        wrong = lengths[(lengths < 0) | (lengths > limit)]
-        if wrong.size:
-            raise ShapeError(f"{name} has {int(wrong[0])}, expected 0 to {limit}")
+    if batch and not recording():
+        low, high = extremes(lengths)
+        if low < 0 or high > limit:
+            raise ShapeError(f"{name} has {low if low < 0 else high}, expected 0 to {limit}")
     return lengths
 
 
@@ -131,7 +131,7 @@ def _padded(targets, lengths):
         if targets.shape[0] != lengths.size:
             raise ShapeError(f"targets has shape {targets.shape}, expected ({lengths.size}, S) or (Σ target_lengths,)")
         return targets
-    total, longest = int(lengths.sum()), int(np.max(lengths, initial=0))
+    total, longest = int(lengths.sum()), int(lengths.max()) if lengths.size else 0
     if targets.shape != (total,):
         raise ShapeError(f"targets has shape {targets.shape}, target_lengths add up to {total}")
     steps = np.arange(longest, like=targets)

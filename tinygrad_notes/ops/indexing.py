@@ -9,7 +9,7 @@ from tinygrad_notes.errors import DTypeError, GradientError, ShapeError
 from tinygrad_notes.explain import named
 from tinygrad_notes.kernels import DEVICES
 from tinygrad_notes.modes import mode, recording
-from tinygrad_notes.ops.arguments import count
+from tinygrad_notes.ops.arguments import count, extremes
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.shape import broadcast_to, operand, single_axis
 from tinygrad_notes.registry import Array, op
@@ -61,9 +61,11 @@ def _of_device(index, like):
 
 def _refuse_outside(places, size, axis):
     """IndexError, in NumPy's words, for a place that ``axis`` does not have, counted from either end."""
-    if places.size and not recording() and not -size <= int(places.min()) <= int(places.max()) < size:
-        wrong = int(places.min()) if int(places.min()) < -size else int(places.max())
-        raise IndexError(f"index {wrong} is out of bounds for axis {axis} with size {size}")
+    if not places.size or recording():
+        return
+    low, high = extremes(places)
+    if low < -size or high >= size:
+        raise IndexError(f"index {low if low < -size else high} is out of bounds for axis {axis} with size {size}")
 
 
 def _is_basic(index):
@@ -105,6 +107,7 @@ def scatter_add_(values: Array, index, shape):
     """Zeros of ``shape`` with ``values`` added at ``index``; repeated indices add up. The inverse of reading."""
     if not isinstance(shape, list | tuple | int):  # None would be the shape of the values
         raise DTypeError(f"shape is {shape!r}, expected a tuple of integers")
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if _is_basic(index):
         result = np.zeros_like(values, shape=shape)
         result[index] = values
@@ -318,9 +321,12 @@ def integers(indices, name, a=None):
 
 def check_range(indices, size, name, what, low=0):
     """IndexError when an index is outside ``low`` .. ``size`` - 1. On a GPU that waits; recorded steps are trusted."""
-    if indices.size and not recording() and (indices.min() < low or indices.max() >= size):
-        wrong = indices.min() if indices.min() < low else indices.max()
-        raise IndexError(f"{name}: index {int(wrong)} is out of range for {what} = {size}")
+    if not indices.size or recording():
+        return
+    lowest, highest = extremes(indices)
+    if lowest < low or highest >= size:
+        wrong = lowest if lowest < low else highest
+        raise IndexError(f"{name}: index {wrong} is out of range for {what} = {size}")
 
 
 @op

@@ -274,8 +274,9 @@ def _over(gaps, mask):
 
 def _rounding(s):
     """What counts as zero beside the values ``s``: their error, n ε max|s|, with an axis for each of a pair."""
-    scale = np.max(np.abs(s), axis=-1, initial=0)[..., None, None]
-    return scale * (np.finfo(s.dtype).eps * max(s.shape[-1], 1))
+    if not s.shape[-1]:
+        return np.zeros_like(s, shape=(*s.shape[:-1], 1, 1))
+    return np.max(np.abs(s), axis=-1)[..., None, None] * (np.finfo(s.dtype).eps * s.shape[-1])
 
 
 def _alike(s):
@@ -291,7 +292,9 @@ def _counts(part, where_, whole, given):
     if type(given) is Tensor and given.node is not None:
         return True
     part, whole = np.abs(_bare(part)), np.abs(_bare(whole))
-    limit = float(np.max(whole, initial=0)) * float(np.finfo(part.dtype).eps) * 100 * max(part.shape[-1], 1)
+    if not whole.size:
+        return False
+    limit = np.max(whole) * (float(np.finfo(part.dtype).eps) * 100 * max(part.shape[-1], 1))
     return bool(np.any(np.logical_and(part > limit, where_)))
 
 

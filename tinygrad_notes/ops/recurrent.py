@@ -14,7 +14,7 @@ from tinygrad_notes.errors import DTypeError, ShapeError
 from tinygrad_notes.explain import describe, named
 from tinygrad_notes.modes import recording
 from tinygrad_notes.ops.activation import relu
-from tinygrad_notes.ops.arguments import probability
+from tinygrad_notes.ops.arguments import extremes, probability
 from tinygrad_notes.ops.comparison import where
 from tinygrad_notes.ops.exponential import sigmoid, tanh
 from tinygrad_notes.ops.linalg import linear
@@ -195,9 +195,10 @@ def _lengths_of(lengths, x, name=""):
         raise ShapeError(
             f"{name}lengths has shape {tuple(lengths.shape)}, expected ({x.shape[1]},), one for each sequence"
         )
-    if lengths.size and not recording() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= x.shape[0]:
-        low, high = int(lengths.min()), int(lengths.max())
-        raise ShapeError(f"{name}lengths are from {low} to {high}, expected 0 to {x.shape[0]}, the number of steps")
+    if lengths.size and not recording():
+        low, high = extremes(lengths)
+        if low < 0 or high > x.shape[0]:
+            raise ShapeError(f"{name}lengths are from {low} to {high}, expected 0 to {x.shape[0]}, the number of steps")
     lengths = beside(lengths, x)
     if recording():  # a replay knows no error, and kernels write as many steps as a length says
         lengths = np.clip(lengths.astype(int64), 0, x.shape[0])

@@ -83,7 +83,7 @@ def _norm(arrays: list[Any], order: float) -> Any:
     if order == 2:
         return kernels.global_norm(arrays)
     if order == math.inf:
-        sizes = [np.max(np.abs(array), initial=0) for array in arrays]
+        sizes = [np.max(np.abs(array)) for array in arrays if array.size] or [np.zeros_like(arrays[0], shape=())]
         return np.max(np.stack(sizes)).astype(arrays[0].dtype)
     total = sum(np.sum(np.abs(array.astype(np.float64)) ** order) for array in arrays)
     return (total ** (1 / order)).astype(arrays[0].dtype)

@@ -190,7 +190,7 @@ def _objective(evaluate: Callable[[], Any], rng: np.random.Generator) -> Callabl
             total = None
             for i, value in enumerate(floating_in(values)):
                 if i == len(weights):
-                    weights.append(rng.standard_normal(value.shape))
+                    weights.append(np.asarray(rng.standard_normal(value.shape), like=value.data))
                 part = (value * weights[i]).sum()
                 total = part if total is None else total + part
         if total is None:
@@ -204,7 +204,7 @@ def _gradient_objective(
     scalar: Callable[[], Tensor], leaves: list[Tensor], rng: np.random.Generator
 ) -> Callable[[], Tensor]:
     """The gradients of ``scalar``, weighted at random and summed."""
-    weights = [rng.standard_normal(leaf.shape) for leaf in leaves]
+    weights = [np.asarray(rng.standard_normal(leaf.shape), like=leaf.data) for leaf in leaves]
 
     def gradient_scalar() -> Tensor:
         total: Tensor | None = None
@@ -231,9 +231,9 @@ def _compare(report: Report, scalar: Callable[[], Tensor], names: list[str], lea
     top = scalar()
     gradients = grad(top, leaves, allow_unused=True) if top.requires_grad else [None] * len(leaves)
     for name, leaf, g in zip(names, leaves, gradients):
-        gradient = np.zeros(leaf.shape) if g is None else g.data
+        gradient = np.zeros_like(leaf.data) if g is None else g.data
         for _ in range(directions if leaf.size else 0):
-            direction = _direction(leaf.shape, rng)
+            direction = np.asarray(_direction(leaf.shape, rng), like=leaf.data)
             report.checks.append(_check(value, name, leaf, gradient, direction, report.tolerance))
 
 

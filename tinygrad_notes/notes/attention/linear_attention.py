@@ -54,7 +54,7 @@ def rotate(x, first: int = 0) -> tn.Tensor:
     """R_m x for x (..., n, d) at positions m = ``first``, ``first`` + 1, …; d is even."""
     n, d = x.shape[-2:]
     angle = np.arange(first, first + n)[:, None] / 10_000 ** (np.arange(0, d, 2) / d)  # (n, d/2)
-    cosine, sine = (tn.asarray(f(angle)).astype(x.dtype) for f in (np.cos, np.sin))
+    cosine, sine = (tn.asarray(f(angle), device=x.device).astype(x.dtype) for f in (np.cos, np.sin))
     even, odd = x[..., 0::2], x[..., 1::2]
     turned = tn.stack([even * cosine - odd * sine, even * sine + odd * cosine], axis=-1)  # (..., n, d/2, 2)
     return tn.reshape(turned, x.shape)
@@ -66,7 +66,7 @@ def by_pairs(q, k, v, causal: bool = False, rotary: bool = False) -> tn.Tensor:
     below = q @ tn.swapaxes(k, -2, -1)  # (..., n, n)
     above = rotate(q) @ tn.swapaxes(rotate(k), -2, -1) if rotary else below
     if causal:
-        seen = np.tri(q.shape[-2], dtype=bool)
+        seen = tn.tril(tn.ones((q.shape[-2], q.shape[-2]), dtype="bool", device=q.device))
         above, below = tn.where(seen, above, 0.0), tn.where(seen, below, 0.0)
     return (above @ v) / below.sum(-1, keepdims=True)
 
@@ -91,7 +91,8 @@ def causal_by_sums(q, k, v, rotary: bool = False) -> tn.Tensor:
 
 def recurrent(q, k, v, rotary: bool = False) -> tn.Tensor:
     """With a causal mask: one word after the other, the state a matrix (d, e) and a vector (d,), for q, k, v (n, …)."""
-    state, total = tn.zeros((q.shape[-1], v.shape[-1]), dtype=q.dtype), tn.zeros((1, q.shape[-1]), dtype=q.dtype)
+    state, total = (tn.zeros((n, size), dtype=q.dtype, device=q.device) for n, size in
+                    ((q.shape[-1], v.shape[-1]), (1, q.shape[-1])))  # fmt: skip
     found = []
     for position in range(q.shape[-2]):
         one = slice(position, position + 1)

@@ -61,7 +61,7 @@ class KernelRegression(nn.Module):
     def forward(self, keys, values, queries=None) -> tn.Tensor:
         if queries is not None:
             return self.weights(queries, keys) @ values
-        return self.weights(keys, keys, np.eye(len(keys), dtype=bool)) @ values
+        return self.weights(keys, keys, tn.eye(len(keys), dtype="bool", device=self.w.device)) @ values
 
 
 def total_variation(curve: Sequence[float]) -> float:

@@ -73,6 +73,12 @@ def positions(length: int, size: int) -> np.ndarray:
     return table
 
 
+@cache
+def positions_on(device: str, length: int, size: int, dtype: Any) -> tn.Tensor:
+    """The same on a device, and kept there: a recorded step copies nothing from the host."""
+    return tn.asarray(positions(length, size), device=device).astype(dtype)
+
+
 class Transformer(nn.Module):
     """Encoder and decoder with their embeddings, positions and output layer.
 
@@ -118,8 +124,8 @@ class Transformer(nn.Module):
 
     def embed(self, table: nn.Embedding, tokens, first: int = 0) -> tn.Tensor:
         """√d E[token] + P[position], the first token at position ``first``: (N, T) to (N, T, d_model)."""
-        end = first + tokens.shape[1]
-        place = tn.asarray(positions(end, self.d_model)[first:], device=table.weight.device).astype(table.weight.dtype)
+        end, weight = first + tokens.shape[1], table.weight
+        place = positions_on(weight.device, end, self.d_model, weight.dtype)[first:]
         return self.dropout(table(tokens) * math.sqrt(self.d_model) + place)
 
     def encode(self, source, padding=None) -> tn.Tensor:

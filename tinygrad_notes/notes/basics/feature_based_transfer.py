@@ -43,7 +43,7 @@ import numpy as np
 import tinygrad_notes as tn
 from tinygrad_notes import nn, optim
 from tinygrad_notes.data import TensorDataset, Transformed
-from tinygrad_notes.notes.attention.transformer import padding_mask, positions
+from tinygrad_notes.notes.attention.transformer import padding_mask, positions_on
 from tinygrad_notes.notes.attention.transformer_encoder import Encoder
 from tinygrad_notes.notes.classification import Recipe, train_classifier
 from tinygrad_notes.notes.note import Bar, Fact, Identity, Note, Outcome, Run, parameter_count
@@ -85,7 +85,7 @@ class LetterEncoder(nn.Module):
     def forward(self, tokens: Any, lengths: Any) -> tn.Tensor:
         tokens = tn.asarray(tokens)
         weight = self.table.weight
-        place = tn.asarray(positions(tokens.shape[1], self.size), device=weight.device).astype(weight.dtype)
+        place = positions_on(weight.device, tokens.shape[1], self.size, weight.dtype)
         return self.blocks(self.table(tokens) * math.sqrt(self.size) + place, padding_mask(lengths, tokens.shape[1]))
 
 

@@ -49,7 +49,7 @@ def demo(run: Run) -> Outcome:
     metrics, shown, changed = {}, {}, False
     for name, task in tasks.items():
         tn.manual_seed(run.seed)
-        network = DigitNetwork(len(OLD) if name == "half" else 10)
+        network = DigitNetwork(len(OLD) if name == "half" else 10).to(run.device)
         if task is not None:
             train_classifier(run, network, task, RECIPE, name=name)
         before = fingerprint(network)

@@ -60,7 +60,7 @@ def gaps(run: Run) -> tuple[dict[str, float], list[float], list[float]]:
         model = MLP(64, width, 10)
         train_classifier(run, model, data, FEW, name=f"width-{width}")
         x, y = data.train.tensors
-        trained.append(float((model(x).detach().numpy().argmax(axis=1) == y.numpy()).mean()))
+        trained.append(float((model(x.to(run.device)).detach().numpy().argmax(axis=1) == y.numpy()).mean()))
         tested.append(accuracy_on_test(model, data, run.device))
         metrics[f"test_accuracy_at_width_{width}"] = tested[-1]
         metrics[f"gap_at_width_{width}"] = trained[-1] - tested[-1]

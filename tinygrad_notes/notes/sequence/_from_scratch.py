@@ -53,7 +53,7 @@ class FromScratch(nn.Module):
     def advance(self, tokens: Any, state: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         x = tn.one_hot(tokens, self.vocabulary, dtype=self.W_hq.dtype)  # (N, T, vocabulary)
         if state is None:
-            state = (tn.zeros((x.shape[0], self.hidden), dtype=x.dtype),) * self.states
+            state = (tn.zeros((x.shape[0], self.hidden), dtype=x.dtype, device=x.device),) * self.states
         outputs = []
         for t in range(x.shape[1]):
             state = self.step(x[:, t], state)

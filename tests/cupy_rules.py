@@ -78,7 +78,7 @@ def dtypes_of(ufunc: np.ufunc, inputs: tuple[Any, ...]) -> list[np.dtype] | None
         operands, results = line.split("->")
         if all(casts(x, code) for x, code in zip(inputs, operands)):
             return [np.dtype(code) for code in results]
-    raise TypeError(f"CuPy's {ufunc.__name__} has no loop for {', '.join(map(str, strong))}")
+    raise TypeError(f"Wrong type ({', '.join(map(str, strong))}) of arguments for cupy_{ufunc.__name__}")
 
 
 def check_function(function: Any, arguments: tuple[Any, ...], options: dict[str, Any], array: type) -> str:

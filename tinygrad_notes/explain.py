@@ -65,7 +65,8 @@ def explain(name: str, error: Exception, arguments: Mapping[str, Any]) -> Except
         ours for theirs, ours in KINDS.items() if theirs is not IndexError and isinstance(error, theirs)
     )  # fmt: skip
     message = str(error).strip().removeprefix(f"{name}: ")
-    if message.startswith("ufunc "):  # "... did not contain a loop with signature matching types ..."
+    # NumPy: "ufunc ... did not contain a loop with signature matching types ...", and CuPy's words for it
+    if message.startswith(("ufunc ", "Wrong type (")):
         message = "it does not take operands of these types"
     return kind(f"{name}: {message} ({text})" if text else f"{name}: {message}")
 

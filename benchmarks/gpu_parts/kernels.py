@@ -20,7 +20,6 @@ from benchmarks.gpu_parts.events import Call, Clock, in_turns, medians, ratio, t
 from benchmarks.gpu_parts.lines import LINES, Line
 from benchmarks.measure import compared, our_call, their_call
 from benchmarks.timing import torch_if_installed
-from tinygrad_notes import kernels
 from tinygrad_notes.tensor import cuda_array_module
 
 SETS = 24  # of operands at most; together they have three times the size of the cache
@@ -45,12 +44,11 @@ def measure(line: Line, one: Pass, clock: Clock, cache: int) -> dict[str, Any]:
     if theirs:
         beside = min(theirs, key=lambda name: medians(times)[name])
         found[OVER] = ratio(times, "ours", beside)
-    moved = one.bytes / 2 if line.bare else one.bytes
     return {
         "precision": line.precision, "times": medians(times), "how": {name: side.how for name, side in sides.items()},
         "ratios": found, "targets": {OVER: line.targets[one.name]} if one.name in line.targets else {},
         "calls": sides["ours"].calls, "sets": count, "error_ours": errors[0], "error_theirs": errors[1],
-        "flops": one.flops, "bytes": moved,
+        "flops": one.flops, "bytes": one.bytes,
     }  # fmt: skip
 
 
@@ -63,7 +61,7 @@ def precision(line: Line, clock: Clock) -> Iterator[None]:
             yield
             return
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = line.precision == "high"
-        shorter = line.precision == "medium" and not line.bare
+        shorter = line.precision == "medium" and not line.theirs_short
         with torch.autocast(clock.where, torch.bfloat16, enabled=shorter, cache_enabled=False):
             yield
 
@@ -80,14 +78,13 @@ def of_op(line: Line, one: Pass, clock: Clock, cache: int) -> tuple[Calls, tuple
             shape = case.ours(**{name: tn.Tensor(x, device="cuda") for name, x in arrays.items()}).shape
         upstream = rng.standard_normal(shape, np.float32)
     count = max(2, min(SETS, math.ceil(3 * cache / max(one.bytes, 1))))
-    ours = bare_attention if line.bare else our_call
-    calls = {"ours": [ours(case, one, arrays, upstream, case.ours, "cuda") for _ in range(count)]}
+    calls = {"ours": [our_call(case, one, arrays, upstream, case.ours, "cuda") for _ in range(count)]}
     found = [fetched(x) for x in calls["ours"][0]()]
     if case.check is not None:
         case.check(arrays["x"], found, upstream)
     if torch is None:
         return calls, (None, None), count
-    dtype = torch.bfloat16 if line.bare else None
+    dtype = torch.bfloat16 if line.theirs_short else None
     for layout in (NORMAL, CHANNELS_LAST) if case.channels_last else (NORMAL,):
         more = upstream, layout, dtype, clock.where
         calls[f"torch {layout}"] = [their_call(case, one, torch, arrays, *more) for _ in range(count)]
@@ -119,34 +116,8 @@ def of_step(line: Line, one: Pass, clock: Clock, cache: int) -> tuple[Calls, tup
 
 
 def fetched(x: Any) -> np.ndarray:
-    """A result of either library as NumPy's array; bits of bfloat16 as float32."""
-    if hasattr(x, "detach"):
-        return np.asarray(x.detach().to("cpu").numpy())
-    x = x.get()
-    return (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x
-
-
-# ---------------------------------------------------------------------- arrays of bfloat16
-
-
-def bfloat16(x: np.ndarray) -> np.ndarray:
-    """The bits of bfloat16 numbers, rounded to nearest, ties to even."""
-    bits = x.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-
-
-def bare_attention(
-    case: OpCase, one: Pass, arrays: dict[str, np.ndarray], upstream: Any, function: Any, device: str
-) -> Call:
-    """The kernels of attention on arrays of bfloat16, as a call like :func:`benchmarks.measure.our_call`'s."""
-    cupy = cuda_array_module()
-    q, k, v = (cupy.asarray(bfloat16(arrays[name])) for name in "qkv")
-    more = None, "causal" in case.name, q.shape[-1] ** -0.5, 0.0, 0
-    if not one.gradients:
-        return lambda: [kernels.attention(q, k, v, *more)[0]]
-    g = cupy.asarray(bfloat16(upstream))
-    out, logsumexp = kernels.attention(q, k, v, *more)
-    return lambda: list(kernels.attention_grad(g, q, k, v, out, logsumexp, *more, False)[:3])
+    """A result of either library as NumPy's array."""
+    return np.asarray(x.detach().to("cpu").numpy())
 
 
 def main() -> int:

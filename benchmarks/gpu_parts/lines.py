@@ -16,18 +16,18 @@ PRECISIONS = {"highest": "float32", "high": "TF32", "medium": "bfloat16"}  # tn.
 class Line:
     """A case under a precision; ``targets`` by the name of the pass.
 
-    ``bare``: the arrays hold bfloat16 on both sides, and ours is the kernel without op and tape; otherwise they are
-    float32 and, with "medium", PyTorch runs under autocast.
+    With "medium" PyTorch runs under autocast on float32 arrays or, with ``theirs_short``, on arrays of bfloat16, which
+    ours has not: then only ours rounds.
     """
 
     case: OpCase | StepCase
     targets: dict[str, str] = field(default_factory=dict)
     precision: str = "highest"
-    bare: bool = False
+    theirs_short: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.case.name}, {PRECISIONS[self.precision]}{' arrays' if self.bare else ''}"
+        return f"{self.case.name}, {PRECISIONS[self.precision]}{' (PyTorch: arrays)' if self.theirs_short else ''}"
 
 
 def each(cases: Iterable[OpCase | StepCase], target: str | None = None, precision: str = "highest") -> list[Line]:
@@ -73,7 +73,7 @@ def of_attention_in_bfloat16() -> list[Line]:
     named = {"forward": targets.ATTENTION_FORWARD, "backward": targets.ATTENTION_BACKWARD}
     shapes = ((8, 8, 512, 64), (4, 16, 2048, 64), (4, 16, 2048, 128))
     cases = [attention.attention(shape, causal) for shape in shapes for causal in (False, True)]
-    return [Line(case, named, "medium", bare) for case in cases for bare in (False, True)]
+    return [Line(case, named, "medium", short) for case in cases for short in (False, True)]
 
 
 def of_recurrent() -> list[Line]:

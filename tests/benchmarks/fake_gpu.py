@@ -16,7 +16,6 @@ import pytest
 from benchmarks.cases import attention, convolution, optimiser, pooling, products, recurrent, rows
 from benchmarks.gpu_parts import ceilings, events, kernels, lines, steps
 from tests.capture import fake_cupy
-from tinygrad_notes.kernels import reference
 
 MILLISECONDS = 50.0  # that every block of calls seems to take
 
@@ -35,12 +34,10 @@ def install(monkeypatch: pytest.MonkeyPatch, cupy: Any) -> None:
         random=lambda size: fake_cupy.FakeArray(np.random.default_rng(0).random(size)),
         standard_normal=lambda size, dtype: fake_cupy.FakeArray(np.random.default_rng(0).standard_normal(size, dtype)),
     )
-    cupy.copyto, cupy.empty_like = np.copyto, np.empty_like
+    cupy.copyto = lambda target, source: target.operate(np.copyto, (target, source), {})
+    cupy.empty_like = np.empty_like
     cupy.RawKernel = lambda code, name: lambda *launch: None
     cupy.RawModule = lambda **given: SimpleNamespace(get_function=lambda name: lambda *launch: None)
-    monkeypatch.setattr(
-        kernels, "kernels", SimpleNamespace(attention=bare("attention", 3), attention_grad=bare("attention_grad", 6))
-    )
     for part in (kernels, steps):
         monkeypatch.setattr(
             part, "in_turns", lambda sides, us, block=events.BLOCK: events.in_turns(sides, us, 2, block)
@@ -48,19 +45,6 @@ def install(monkeypatch: pytest.MonkeyPatch, cupy: Any) -> None:
     monkeypatch.setattr(ceilings, "BYTES", 2**10)
     monkeypatch.setattr(ceilings, "SIZE", 16)
     monkeypatch.setattr(ceilings.blas, "gemm", lambda a, b, out, **more: np.matmul(a, b))
-
-
-def bare(name: str, count: int) -> Any:
-    """A function whose first ``count`` operands hold bits of bfloat16, by the reference, which does not know them."""
-
-    def wide(x: Any) -> Any:
-        return (x.astype(np.uint32) << 16).view(np.float32) if x.dtype == np.uint16 else x
-
-    def compute(*operands: Any) -> Any:
-        found = getattr(reference, name)(*map(wide, operands[:count]), *operands[count:])
-        return tuple(kernels.bfloat16(np.ascontiguousarray(x)) if x is not None and x.ndim == 4 else x for x in found)
-
-    return lambda *operands: fake_cupy.operate(compute, operands, {}, True)
 
 
 def install_torch(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:

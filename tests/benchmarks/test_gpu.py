@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks import gpu, networks, training
@@ -352,10 +351,3 @@ def test_a_kernel_is_compiled_once(monkeypatch):
     assert kernel.max_dynamic_shared_size_bytes == 100_000
     with pytest.raises(DeviceError, match="lists no kernel 'other'"):
         run(kernels, "other", (1,), (1,), (), 0)
-
-
-def test_bits_of_bfloat16():
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).standard_normal((40, 50), np.float32)
-    wanted = torch.tensor(x).bfloat16()
-    np.testing.assert_array_equal(kernels.bfloat16(x), wanted.view(torch.uint16).numpy())

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import multiprocessing
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,6 @@ SPILLS = {
     "softmax.cu softmax_columns<double": _CALLS,
     "softmax.cu softmax_grad_columns<double": _CALLS,
     "loss.cu cross_entropy_grad<double": _CALLS,
-    "ctc.cu ctc_backward<float>": _CALLS,
     "attention.cu attention_tiles<float, float, 2, 128, 1, 32": "three registers beside 384 products of a tile",
     "attention.cu attention_tiles<BFloat16, float, 1, 128, 2, 32, false": _MASKS,
     "attention.cu attention_tiles<Half, Half, 1, 128, 2, 32, false": _MASKS,
@@ -39,6 +39,7 @@ SPILLS = {
     "attention_grad.cu attention_grad_keys<BFloat16, float, 1, 64, 2, 32, false": _MASKS,
     "attention_grad.cu attention_grad_keys<Half, Half, 1, 64, 2, 32, false": _MASKS,
     "attention_grad.cu attention_grad_key_rows": _CALLS,
+    "depthwise.cu depthwise_weight_grad<7, 1>": "sums of 49 taps in float64 and of a run in float32; sm_120 alone",
     "pooling.cu avg_pool_grad<float, true": _DIVISION,
     "pooling.cu avg_pool_grad<double, true": _DIVISION,
     "normalization.cu finish_grad": "a division of 64 bits, which is a call, outside of the large loops",
@@ -129,16 +130,21 @@ def _compiled(kernels: launch.Kernels, names: tuple[str, ...], architecture: str
 
 
 def compile_all() -> dict[tuple[str, str], dict[str, Usage]]:
-    """Of every (file, kernel) what it takes on every architecture."""
+    """Of every (file, kernel) what it takes on every architecture; by two processes, for NVRTC has one lock."""
     assert cuda.__all__
     jobs = [(file, architecture) for file in sorted(launch.FILES) for architecture in ARCHITECTURES]
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda job: compile_file(launch.FILES[job[0]], job[1]), jobs))
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        results = pool.map(_compile_job, jobs)
     table: dict[tuple[str, str], dict[str, Usage]] = {}
     for (file, architecture), usage in zip(jobs, results):
         for name, taken in usage.items():
             table.setdefault((file, name), {})[architecture] = taken
     return table
+
+
+def _compile_job(job: tuple[str, str]) -> dict[str, Usage]:
+    file, architecture = job
+    return compile_file(launch.FILES[file], architecture)
 
 
 def text(table: dict[tuple[str, str], dict[str, Usage]]) -> str:

@@ -145,10 +145,8 @@ def _fixed(function: Any) -> Any:
     over. None where it holds anything else, such as an array."""
     if type(function) is not FunctionType or function.__defaults__ or function.__kwdefaults__:
         return None
-    if function.__closure__ is None:
-        return function.__code__
-    held: list[Any] = [function.__code__]
-    for cell in function.__closure__:
+    held: list[Any] = [function.__code__, function.__module__]  # equal code in two modules may call other functions
+    for cell in function.__closure__ or ():
         value = cell.cell_contents
         known = _fixed(value) if type(value) is FunctionType else (type(value), value)
         if known is None or not (type(value) is FunctionType or (type(value) in PLAIN and value == value)):

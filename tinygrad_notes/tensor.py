@@ -281,7 +281,7 @@ def as_dtype(dtype: Any) -> np.dtype:
     """A dtype this package computes with, from any of NumPy's spellings; DTypeError for the others."""
     name = getattr(dtype, "name", dtype)
     if isinstance(name, str) and name in HALF:
-        raise DTypeError(f"{name} exists on CUDA only; on the CPU use float32")
+        _refuse_half(name)
     if dtype is float:
         return float32
     expected = f"expected one of {', '.join(map(str, DTYPES))}"
@@ -293,9 +293,15 @@ def as_dtype(dtype: Any) -> np.dtype:
         raise DTypeError(f"dtype is {dtype!r}, {expected}")
     if result.char not in DTYPE_CHARS:
         if result.name in HALF:
-            raise DTypeError(f"{result.name} exists on CUDA only; on the CPU use float32")
+            _refuse_half(result.name)
         raise DTypeError(f"dtype {result} is not supported, {expected}")
     return next(d for d in DTYPES if d == result)  # the one object of that dtype: the engine compares by identity first
+
+
+def _refuse_half(name: str) -> None:
+    raise DTypeError(
+        f"{name} is no dtype of Tensors, use float32; on a GPU tn.precision('medium') computes products in bfloat16"
+    )
 
 
 def to_array(data: Any, dtype: Any = None, copy: bool = False) -> Any:

@@ -87,12 +87,20 @@ class NotElementwise(Exception):
     """The function asks for more than elements, or for what has no C++ here."""
 
 
+class Lines(list[str]):
+    """What is written down; ``dtype`` is T."""
+
+    def __init__(self, dtype: np.dtype[Any]):
+        super().__init__()
+        self.dtype = dtype
+
+
 class Expression(np.lib.mixins.NDArrayOperatorsMixin):
     """An element of an array that a traced function computes with: ``text`` is its C++, of a float or of bool."""
 
     __slots__ = ("dtype", "lines", "text")
 
-    def __init__(self, lines: list[str], text: str, dtype: np.dtype[Any]):
+    def __init__(self, lines: Lines, text: str, dtype: np.dtype[Any]):
         self.lines, self.text, self.dtype = lines, text, dtype
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -108,7 +116,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
             return self._line(COMPARISONS[ufunc], [self._number(x) for x in inputs], BOOL)
         if ufunc not in ARITHMETIC:
             raise NotElementwise(ufunc.__name__)
-        dtype = ufunc(*(np.empty(0, x.dtype) if type(x) is Expression else x for x in inputs)).dtype
+        dtype = ufunc(*map(_empty, inputs)).dtype
         return self._line(ARITHMETIC[ufunc], [self._number(x) for x in inputs], dtype)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
@@ -134,16 +142,15 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         return self._line("{0}", [self._number(self)], dtype)
 
     def _power(self, base: Any, exponent: Any) -> Any:
-        """NumPy's operator has the same short cuts."""
+        """NumPy's operator has the same short cuts; of ``np.power``, which looks the same here, 0.5 differs at -inf."""
         short = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
         if type(exponent) in (int, float) and exponent in short:
             return short[exponent](base)
-        dtype = (base if type(base) is Expression else exponent).dtype
+        dtype = np.power(_empty(base), _empty(exponent)).dtype
         return self._line(ARITHMETIC[np.power], [self._number(base), self._number(exponent)], dtype)
 
     def _line(self, pattern: str, operands: list[str], dtype: Any) -> Expression:
-        dtype = np.dtype(dtype)
-        if dtype not in (BOOL, np.float32, np.float64):
+        if dtype not in (BOOL, self.lines.dtype):
             raise NotElementwise(f"a result of {dtype}")
         name = f"v{len(self.lines)}"
         self.lines.append(f"const {'bool' if dtype == BOOL else 'T'} {name} = {pattern.format(*operands)};")
@@ -153,6 +160,8 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
         """``x`` as an operand of type T."""
         if type(x) is Expression:
             return f"T({x.text})" if x.dtype == BOOL else x.text
+        if isinstance(x, np.generic) and x.dtype not in (BOOL, self.lines.dtype):
+            raise NotElementwise(f"a number of {x.dtype}, which NumPy computes with in its own type")
         return literal(x)
 
     def _truth(self, x: Any) -> str:
@@ -164,7 +173,7 @@ class Expression(np.lib.mixins.NDArrayOperatorsMixin):
 
 def literal(x: Any) -> str:
     """A number of Python or NumPy, exactly; C++ rounds it to T as NumPy does."""
-    if not isinstance(x, bool | int | float | np.bool | np.integer | np.floating):
+    if not isinstance(x, bool | int | float | np.generic):
         raise NotElementwise(f"{type(x).__name__} among expressions")
     value = float(x)
     if math.isnan(value):
@@ -178,16 +187,20 @@ def _dtype_of(x: Any) -> Any:
     return x.dtype if type(x) is Expression else np.dtype(type(x))
 
 
+def _empty(x: Any) -> Any:
+    """What gives a result its type: an array without elements."""
+    return np.empty(0, x.dtype) if type(x) is Expression else x
+
+
 def _first(*values: Any) -> Expression:
     return next(x for x in values if type(x) is Expression)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Expression:
     own = _first(condition, x, y)
-    dtypes = [value.dtype for value in (x, y) if type(value) is Expression]
-    dtype = dtypes[0] if len(set(dtypes)) == 1 else next((d for d in dtypes if d != BOOL), None)
-    if dtype is None:
+    if type(x) is not Expression and type(y) is not Expression:
         raise NotElementwise("where of two numbers, whose type is not known")
+    dtype = np.result_type(_empty(x), _empty(y))
     as_operand = own._truth if dtype == BOOL else own._number
     return own._line("{0} ? {1} : {2}", [own._truth(condition), as_operand(x), as_operand(y)], dtype)
 
@@ -205,6 +218,8 @@ def _of_contract(functor: str, inputs: int) -> Callable[..., Expression]:
     def function(*given: Any) -> Expression:
         of_given = functor.format(*(WAYS[x] for x in given[inputs:]))
         own = _first(*given[:inputs])
+        if own.dtype == BOOL:
+            raise NotElementwise(f"{functor} of bool")
         operands = [own._number(x) for x in given[:inputs]]
         return own._line(of_given + ("()({0})" if inputs == 1 else "()({0}, {1})"), operands, own.dtype)
 

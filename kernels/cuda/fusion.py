@@ -1,28 +1,26 @@
-"""Elementwise expressions in one pass: a kernel is written for each function, when it is first called.
-
-CuPy computes ``g - g * y * y`` in three kernels, each of which reads its operands from memory and writes its result
-there. :mod:`expression` writes the function down as C++ instead; the kernel reads each operand once.
-"""
+"""Elementwise expressions in one pass: the kernel of a function is written when it is first called; ``README.md``."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_notes.kernels import BACKENDS
-from tinygrad_notes.kernels.cuda.expression import BACKEND, BOOL, Expression, NotElementwise
+from tinygrad_notes.kernels.cuda.expression import BACKEND, BOOL, Expression, Lines, NotElementwise
 from tinygrad_notes.kernels.cuda.launch import TYPES, Kernels, blocks, contiguous
 
 Array = np.ndarray
 KINDS = {"fused": "kernel"}
 
 THREADS, BYTES = 256, 16  # of a block; that a thread reads of each operand at once
-MOST = 1000  # kernels: a number that changes in every call would make one each time
+MOST = 8  # versions of a function: a number that changes in every call would make one each time
 PLAIN = (bool, int, float, str, type(None))
+CONSTANT = (*PLAIN, FunctionType, BuiltinFunctionType, type)
+LIBRARIES = ("tinygrad_notes", "numpy", "math")
 
 TEMPLATE = """#include "prims.cuh"
 #include "elementwise.cuh"
@@ -45,55 +43,144 @@ __global__ void __launch_bounds__({threads}) {kernel}({parameters}, T* out, long
 """
 
 
-class Kind(NamedTuple):
-    """Of an operand what a kernel is written for: a dtype, and whether there is one element for all; or a number."""
-
-    dtype: str = ""
-    single: bool = False
-    value: Any = None
-
-
 for table in BACKENDS.values():
     table[Expression] = BACKEND  # type: ignore[assignment]
-_kernels: dict[Any, Kernels | None] = {}  # None: it is computed step by step
+
+Numbers = tuple[str, ...]  # of a call: those among its operands, and those that the function closes over
+
+
+class Version(NamedTuple):
+    """A function with certain numbers: its kernel (None: it goes step by step), and the globals that it read."""
+
+    kernels: Kernels | None
+    reads: list[tuple[dict[str, Any], str, Any]]
+
+
+# By code, globals, and kinds of operands: the versions by their numbers.
+_versions: dict[Any, dict[Numbers, Version]] = {}
 
 
 def fused(x: Array, function: Callable[..., Any], others: tuple[Any, ...]) -> Array:
     """function(x, *others), an elementwise expression: arrays of one shape, or numbers, in; the shape of x out."""
-    kinds = [_kind(operand, x) for operand in (x, *others)]
-    if None in kinds or kinds[0].single or x.dtype not in TYPES or x.size == 0:  # type: ignore[union-attr]
-        return function(x, *others)
-    known = _fixed(function)
-    key = (known, *kinds)
-    if known is not None and key not in _kernels and len(_kernels) < MOST:
-        _kernels[key] = write(function, kinds, x.dtype)  # type: ignore[arg-type]
-    kernels = _kernels.get(key)
-    if kernels is None:
-        return function(x, *others)
-    arrays = [operand for operand, kind in zip((x, *others), kinds) if kind.dtype]  # type: ignore[union-attr]
-    turned = x.ndim > 1 and not x.flags.c_contiguous and all(a.flags.f_contiguous for a in arrays)
+    operands = (x, *others)
+    kinds = tuple([_kind(operand, x) for operand in operands])
+    if None in kinds or x.dtype not in TYPES or x.size == 0:
+        return function(*operands)
+    version = _version(function, operands, kinds)  # type: ignore[arg-type]
+    if version is None or version.kernels is None:
+        return function(*operands)
+    arrays = [
+        operand[(slice(0, 1),) * operand.ndim] if len(kind) > 1 and operand.ndim else operand  # type: ignore[arg-type]
+        for operand, kind in zip(operands, kinds)
+        if kind
+    ]
+    turned = x.ndim > 1 and not arrays[0].flags.c_contiguous and all(a.flags.f_contiguous for a in arrays)
     arrays = [contiguous(a.T if turned else a) for a in arrays]
     y = np.empty(x.shape[::-1] if turned else x.shape, x.dtype, like=x)
     grid = blocks(x.size, THREADS * BYTES // x.itemsize)
-    kernels.launch(kernels.names[0], grid, (THREADS,), (*arrays, y, np.int64(x.size)))
+    version.kernels.launch(version.kernels.names[0], grid, (THREADS,), (*arrays, y, np.int64(x.size)))
     return y.T if turned else y
 
 
-def write(function: Callable[..., Any], kinds: list[Kind], dtype: np.dtype[Any]) -> Kernels | None:
-    """The kernel of ``function`` on operands of these kinds; None where it is no expression, or one of one step."""
+def _kind(operand: Any, x: Array) -> str | None:
+    """What a kernel is written for: the dtype's letter, with a 1 where one element stands for all; "" for a number.
+    None for what no kernel takes."""
+    if type(operand) is type(x):
+        dtype = operand.dtype
+        if dtype != x.dtype and dtype != BOOL:
+            return None
+        if operand.shape == x.shape:  # the gradient of a sum is one number, seen from all places
+            return dtype.char if any(operand.strides) or not operand.ndim else dtype.char + "1"
+        return dtype.char + "1" if operand.size == 1 and operand.ndim <= x.ndim else None
+    return "" if type(operand) in PLAIN else None
+
+
+def _version(function: Any, operands: tuple[Any, ...], kinds: tuple[str, ...]) -> Version | None:
+    """The version that was written for such a call before, or one that is written now."""
+    numbers = [_number(operand) for operand, kind in zip(operands, kinds) if not kind]
+    code = _code(function, numbers)
+    if code is None:
+        return None
+    versions = _versions.setdefault((code, kinds), {})
+    version = versions.get(key := tuple(numbers))
+    if version is not None and all(scope.get(name) is value for scope, name, value in version.reads):
+        return version
+    if version is None and len(versions) >= MOST:
+        return None
+    reads = _reads(function)
+    written = None if reads is None else write(function, operands, kinds)
+    versions[key] = version = Version(written, reads or [])
+    return version
+
+
+def _number(value: Any) -> str:
+    """0.0 and -0.0 are two, and NaN is one."""
+    return f"{type(value).__name__} {value!r}"
+
+
+def _code(function: Any, numbers: list[str], outer: tuple[Any, ...] = ()) -> Any:
+    """The code of a function and of those that it closes over, with what they read globals from; the numbers that they
+    close over are added to ``numbers``. None where they hold anything else, such as an array."""
+    if type(function) is not FunctionType or function.__defaults__ or function.__kwdefaults__ or function in outer:
+        return None
+    found = [function.__code__, id(function.__globals__)]
+    for cell in function.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # it is empty
+            return None
+        if type(value) in PLAIN:
+            numbers.append(_number(value))
+        elif (inner := _code(value, numbers, (*outer, function))) is not None:
+            found.append(inner)
+        else:
+            return None
+    return tuple(found)
+
+
+def _reads(function: Any) -> list[tuple[dict[str, Any], str, Any]] | None:
+    """The globals that a function reads and those that it calls: they may be changed, those of this package are not.
+    None where one is anything but a number, a function or a library."""
+    found, todo, seen = [], [function], set()
+    while todo:
+        one = todo.pop()
+        if one in seen or type(one) is not FunctionType or _library(one.__module__):
+            continue
+        seen.add(one)
+        scope = one.__globals__
+        todo += [cell.cell_contents for cell in one.__closure__ or ()]
+        for name in one.__code__.co_names:
+            if name not in scope:
+                continue
+            value = scope[name]
+            library = type(value) is ModuleType and _library(value.__name__)
+            if not (library or type(value) in CONSTANT or isinstance(value, np.ufunc)):
+                return None
+            found.append((scope, name, value))
+            todo.append(value)
+    return found
+
+
+def _library(name: str | None) -> bool:
+    return (name or "").split(".")[0] in LIBRARIES
+
+
+def write(function: Any, operands: tuple[Any, ...], kinds: tuple[str, ...]) -> Kernels | None:
+    """The kernel of ``function`` on such operands; None where it is no expression, or one of one step."""
+    dtype = operands[0].dtype
     try:
-        lines, result = trace(function, kinds)
+        lines, result = trace(function, operands, kinds)
     except Exception:  # what is wrong with the operands, the function says itself when it is called with them
         return None
     if len(lines) < 2 or result.dtype != dtype:
         return None
     parameters, loads, aligned = [], [], ""
     for i, kind in enumerate(kinds):
-        if not kind.dtype:
+        if not kind:
             continue
-        boolean = np.dtype(kind.dtype) == BOOL
+        boolean = kind[0] == BOOL.char
         parameters.append(f"const {'bool' if boolean else 'T'}* operand_{i}")
-        if kind.single:
+        if len(kind) > 1:
             loads.append(f"    const {'bool' if boolean else 'T'} in_{i} = *operand_{i};")
         elif boolean:  # four or two bytes of each thread: neighbours read one line of memory
             lines.insert(0, f"const bool in_{i} = i + j < n && operand_{i}[i + j];")
@@ -114,42 +201,15 @@ def write(function: Callable[..., Any], kinds: list[Kind], dtype: np.dtype[Any])
     return Kernels(f"{kernel}.cu", [f"{kernel}<{TYPES[dtype]}>"], written=text.replace("KERNEL", kernel))
 
 
-def trace(function: Callable[..., Any], kinds: list[Kind]) -> tuple[list[str], Expression]:
+def trace(function: Any, operands: tuple[Any, ...], kinds: tuple[str, ...]) -> tuple[list[str], Expression]:
     """The lines of C++ that ``function`` comes to, and its result."""
-    lines: list[str] = []
-    operands = [
-        Expression(lines, f"in_{i}", np.dtype(kind.dtype)) if kind.dtype else kind.value[1]
-        for i, kind in enumerate(kinds)
-    ]
-    result = function(*operands)
+    lines = Lines(operands[0].dtype)
+    result = function(
+        *(
+            Expression(lines, f"in_{i}", operand.dtype) if kind else operand
+            for i, (operand, kind) in enumerate(zip(operands, kinds))
+        )
+    )
     if type(result) is not Expression:
         raise NotElementwise(f"a result that is {type(result).__name__}")
     return lines, result
-
-
-def _kind(operand: Any, x: Array) -> Kind | None:
-    """None for what no kernel takes."""
-    if type(operand) is type(x):
-        if operand.dtype != x.dtype and operand.dtype != BOOL:
-            return None
-        if operand.shape == x.shape:
-            return Kind(operand.dtype.char)
-        return Kind(operand.dtype.char, True) if operand.size == 1 and operand.ndim <= x.ndim else None
-    if type(operand) in PLAIN and operand == operand:
-        return Kind(value=(type(operand), operand))
-    return None
-
-
-def _fixed(function: Any) -> Any:
-    """What the text of a kernel depends on beside the operands: the code, and the numbers and functions that it closes
-    over. None where it holds anything else, such as an array."""
-    if type(function) is not FunctionType or function.__defaults__ or function.__kwdefaults__:
-        return None
-    held: list[Any] = [function.__code__, function.__module__]  # equal code in two modules may call other functions
-    for cell in function.__closure__ or ():
-        value = cell.cell_contents
-        known = _fixed(value) if type(value) is FunctionType else (type(value), value)
-        if known is None or not (type(value) is FunctionType or (type(value) in PLAIN and value == value)):
-            return None
-        held.append(known)
-    return tuple(held)

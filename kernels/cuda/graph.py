@@ -1,7 +1,8 @@
 """A computation on the GPU, recorded once as CUDA graphs and launched again: what tinygrad_notes.capture is built on.
 
-Launching a kernel from Python takes some 5 to 10 microseconds, a kernel of a graph a tenth of that. While a stream is
-being captured nothing runs: the driver writes down the kernels and their arguments, addresses and numbers included.
+Launching a kernel from Python takes longer than many a kernel does, launching one of a graph a fraction of that:
+``bench gpu`` measures both. While a stream is being captured nothing runs: the driver writes down the kernels and their
+arguments, addresses and numbers included.
 So a replay is right only if the same memory is there, and nothing else uses it: all arrays that the recorded function
 makes come from a pool of their own, from which nothing is taken afterwards.
 

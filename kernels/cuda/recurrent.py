@@ -25,8 +25,8 @@ REVERSE, PADDED, BIASED = 1, 2, 4  # recurrent_cells.cuh
 STEP_THREADS = 256
 MOST_BLOCKS_ALONG_Y = 65535
 BLOCKS_OF_SUMS, ROWS_OF_A_PART = 264, 256  # of sums of columns: blocks that keep a GPU busy; rows that repay a block
-# The largest H, of float32, for which blocks do all steps. To be measured: a launch costs some 3 µs where no graph
-# saves it; a block reads a MiB of weights in some 9 µs from the L2 cache.
+# The largest H, of float32, for which blocks do all steps. To be measured: beyond it a block's reading of the weights
+# from the L2 cache, in every step, is taken to cost more than the launches that are saved.
 LARGEST_HIDDEN = {"TANH": 256, "RELU": 256, "LSTM": 128, "GRU": 128, "GRU_BEFORE": 128}
 ROWS, PACK, MOST_THREADS = 4, 4, 512  # recurrent_block.cuh: sequences of a block, columns of a thread, threads
 # The same of clusters, before blocks are asked. 0: none, until one was measured; none ran on a GPU yet.

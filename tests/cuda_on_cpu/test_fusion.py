@@ -30,7 +30,7 @@ X, Y = (np.ascontiguousarray(a.reshape(-1)) for a in np.meshgrid(SPECIAL, SPECIA
 
 @pytest.fixture(autouse=True)
 def written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusion, "_kernels", {})
+    monkeypatch.setattr(fusion, "_versions", {})
 
 
 def normal(*shape: int) -> Any:
@@ -73,12 +73,14 @@ class OfOneFile(Kernels):
 
 def kinds_of(call: Call) -> Any:
     x, _, others = call
-    return [fusion._kind(operand, x) for operand in (x, *others)]
+    return tuple(fusion._kind(operand, x) for operand in (x, *others))
 
 
 def in_one_file(calls: list[Call]) -> Kernels:
     """The kernels of all calls, in a text that is compiled once."""
-    written = [fusion.write(call[1], kinds_of(call), call[0].dtype) for call in calls if None not in kinds_of(call)]
+    written = [
+        fusion.write(call[1], (call[0], *call[2]), kinds_of(call)) for call in calls if None not in kinds_of(call)
+    ]
     texts = {kernels.file: kernels.text for kernels in written if kernels is not None}
     names = {name: None for kernels in written if kernels is not None for name in kernels.names}
     return Kernels("fused.cu", names, written="\n".join(texts.values()))
@@ -138,13 +140,12 @@ def test_every_derivative_of_several_steps_has_a_kernel():
         calls = calls_of_ops(np.float32)
     with in_mode(lambda _: RAW), np.errstate(all="ignore"):
         for label, (g, function, kept) in calls:
-            if function(g, *kept) is None:
+            kinds = kinds_of((g, function, kept))
+            if function(g, *kept) is None or None in kinds:
                 continue
+            assert fusion._code(function, []) is not None, f"{label} holds what no kernel is written for"
             try:
-                fusion.trace(
-                    function,
-                    [fusion.Kind("f") if isinstance(x, np.ndarray) else fusion.Kind(value=(0, x)) for x in (g, *kept)],
-                )
+                fusion.trace(function, (g, *kept), kinds)
             except fusion.NotElementwise as error:
                 without.add(f"{label.split(':')[0].split()[0]}: {error}")
     assert without == {"remainder: floor_divide"}
@@ -261,26 +262,117 @@ def test_what_is_wrong_is_said_as_without_kernels():
         cuda.fused(normal(3), lambda x, y: x + y * 2.0, (normal(4),))
 
 
+def versions() -> int:
+    return sum(map(len, fusion._versions.values()))
+
+
+def scaled(factor: float, inner: Callable[[Any], Any] = lambda x: x) -> Callable[[Any], Any]:
+    return lambda x: inner(x) * factor + 1.0
+
+
 def test_one_kernel_for_one_expression():
-    def scaled(factor: float, inner: Callable[[Any], Any] = lambda x: x) -> Callable[[Any], Any]:
-        return lambda x: inner(x) * factor + 1.0
+    x = normal(8)
+    for factor in (2.0, 2.0, 3.0, 2, float("nan"), float("nan"), 0.0, -0.0):
+        function = scaled(factor)
+        got, right = cuda.fused(x, function, ()), function(x)
+        np.testing.assert_array_equal(got, right)
+    assert versions() == 6
+    for power in (2, 3):  # what a function holds in a default is not seen
+        function = scaled(2.0, lambda x, power=power: x**power)
+        np.testing.assert_array_equal(cuda.fused(x, function, ()), function(x))
+    assert versions() == 6
+
+
+def test_signs_of_zero():
+    x = np.float32([-1, 1])
+    for zero in (0.0, -0.0):
+        function = lambda x: np.where(x > 0, x, x * x * zero)  # noqa: B023, E731
+        np.testing.assert_array_equal(np.signbit(cuda.fused(x, function, ())), np.signbit(function(x)))
+        times = lambda x, y: x * x * y  # noqa: E731
+        np.testing.assert_array_equal(np.signbit(cuda.fused(x, times, (zero,))), np.signbit(times(x, zero)))
+
+
+def test_a_number_that_changes_stops_nothing_else():
+    x = normal(8)
+    for i in range(200):
+        np.testing.assert_array_equal(cuda.fused(x, lambda x, y: x * y, (0.1 * i,)), x * np.float32(0.1 * i))
+    assert versions() == fusion.MOST
+    assert not stand_in.launches
+    cuda.fused(x, slope_of_two, (x,))
+    assert len(stand_in.launches) == 1
+
+
+FACTOR: Any = 2.0
+helper: Any = lambda x: x * x  # noqa: E731
+
+
+def test_globals_that_change(monkeypatch):
+    x = normal(8)
+    expressions = (lambda x: x * FACTOR + 1.0, lambda x: helper(x) + 1.0)
+    for name, value in (("FACTOR", 2.0), ("FACTOR", 3.0), ("helper", lambda x: x * FACTOR * x), ("FACTOR", 5.0)):
+        monkeypatch.setitem(globals(), name, value)
+        for function in expressions:
+            np.testing.assert_array_equal(cuda.fused(x, function, ()), function(x))
+    launched = len(stand_in.launches)
+    assert launched == 8
+    for held in ([2.0], np.float32(2), {"a": 1}):  # what may change in place, or is no plain number
+        monkeypatch.setitem(globals(), "FACTOR", held)
+        function = lambda x: x * (FACTOR[0] if type(FACTOR) is list else 2.0) + 1.0  # noqa: E731
+        np.testing.assert_array_equal(cuda.fused(x, function, ()), function(x))
+    assert len(stand_in.launches) == launched
+
+
+def test_equal_code_in_two_places():
+    x = normal(8)
+    for factor in (2.0, 3.0):
+        scope = {"factor": factor}
+        exec("function = lambda x: x * factor + 1.0", scope)
+        np.testing.assert_array_equal(cuda.fused(x, scope["function"], ()), x * np.float32(factor) + 1)
+
+
+def test_functions_that_hold_themselves_or_nothing():
+    def again(x: Any, depth: int) -> Any:
+        return x * 2.0 + 1.0 if depth == 0 else again(x, depth - 1)
+
+    def unset(x: Any) -> Any:
+        return x * 2.0 + (later if x is None else 1.0)
 
     x = normal(8)
-    for factor in (2.0, 2.0, 3.0, 2, float("nan")):
-        np.testing.assert_array_equal(cuda.fused(x, scaled(factor), ()), scaled(factor)(x))
-    assert len(fusion._kernels) == 3  # of 2.0, 3.0 and 2; NaN equals nothing and would be new every time
-    nested = [scaled(2.0, lambda x, power=power: x**power) for power in (2, 3)]
-    for function in nested:  # what the inner function holds in a default is not seen
-        np.testing.assert_array_equal(cuda.fused(x, function, ()), function(x))
-    assert len(fusion._kernels) == 3
+    for function, others in ((again, (2,)), (unset, ())):
+        np.testing.assert_array_equal(cuda.fused(x, function, others), function(x, *others))
+    later = 0.0
+    assert later == 0 and not stand_in.launches  # noqa: PT018
 
 
-def test_not_without_end(monkeypatch):
-    monkeypatch.setattr(fusion, "MOST", 1)
-    x = normal(8)
-    for function in (lambda x: x * 2.0 + 1.0, lambda x: x * 3.0 + 1.0):
-        np.testing.assert_array_equal(cuda.fused(x, function, ()), function(x))
-    assert len(stand_in.launches) == len(fusion._kernels) == 1
+def test_one_number_seen_from_all_places():
+    """The gradient of a sum is not written out."""
+    y = normal(5, 7)
+    g = np.broadcast_to(np.float32(0.5), (5, 7))
+    for call in ((g, slope_of_two, (y,)), (y, slope_of_two, (g,)), (g, slope_of_two, (g,))):
+        np.testing.assert_allclose(cuda.fused(*call), slope_of_two(call[0], *call[2]), rtol=1e-6)
+    assert len(stand_in.launches) == 3
+
+
+def test_types_are_numpys():
+    """What NumPy would compute in float64, or in bool, goes step by step."""
+    x = np.float32([-1, 1, 2])
+    for function in (
+        lambda x: x * 2.0 ** (x > 0),
+        lambda x: x * np.where(x > 0, x > 1, 0.5),
+        lambda x: np.where(x > 0, x, x * np.float64(0.1)) * 2.0,
+        lambda x: x ** np.float64(3) * 2.0,
+        lambda x: np.where(x > np.float64(0.1), x, x * 2.0),
+        lambda x: x * np.sqrt(2.0) + 1.0,
+        lambda x: np.where(x > 0, x, np.int64(3)) + 1.0,
+        lambda x: kernels.exp(x > 0) * x,
+    ):
+        got, right = cuda.fused(x, function, ()), function(x)
+        assert got.dtype == right.dtype
+        np.testing.assert_array_equal(got, right)
+    assert not [name for name in stand_in.launches if name.startswith("fused")]
+    half = cuda.fused(x, lambda x: x * np.float32(0.5) + np.True_, ())
+    np.testing.assert_array_equal(half, x * np.float32(0.5) + 1)
+    assert len(stand_in.launches) == 1
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def results(case: Case, backend: Any, arguments: tuple[Any, ...]) -> list[Any]:
     return [x for x in [*written, *found] if x is not None]
 
 
-def compare(case: Case, got: list[Any], wanted: list[Any], dtype: Any) -> None:
+def compare(case: Case, got: list[Any], wanted: list[Any], dtype: Any, bound: float | None = None) -> None:
     """AssertionError where a result has another shape, dtype or value; ``got`` are NumPy's."""
     factor = next((f for name, f in LOOSER.items() if case.function.startswith(name)), 1)
     assert len(got) == len(wanted), f"{case}: {len(got)} results, expected {len(wanted)}"
@@ -319,5 +319,5 @@ def compare(case: Case, got: list[Any], wanted: list[Any], dtype: Any) -> None:
             continue
         scale = max(float(np.max(np.abs(y[finite]), initial=0)), 0.05)  # one small number has lost digits
         error = float(np.max(np.abs(x[finite] - y[finite]), initial=0)) / scale
-        bound = factor * BOUNDS[np.dtype(dtype)]
-        assert error <= bound, f"{case}: result {i} is off by {error:.1e} of the largest value, allowed {bound:.1e}"
+        allowed = factor * (BOUNDS[np.dtype(dtype)] if bound is None else bound)
+        assert error <= allowed, f"{case}: result {i} is off by {error:.1e} of the largest value, allowed {allowed:.1e}"

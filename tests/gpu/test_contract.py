@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.cuda_on_cpu.test_fusion import calls_of_ops
 from tests.gpu import cases
+from tinygrad_notes import kernels
 from tinygrad_notes.kernels import cuda, reference
+from tinygrad_notes.kernels.cuda import recurrent
+from tinygrad_notes.modes import RAW, in_mode
 
 TABLE = cases.table()
 
@@ -65,6 +69,50 @@ def test_against_float64(cupy, poisoned, name, dtype, layout):
                 np.testing.assert_array_equal(first, second, err_msg=f"{case} is not the same twice")
 
 
+# What "high" and "medium" permit: of the largest value; scans repeat their rounding at each step.
+LESS = {"high": 2e-3, "medium": 2e-2}
+PRODUCTS = ("matmul", "linear", "conv", "attention", "rnn_scan", "lstm_scan", "gru_scan")
+
+
+@pytest.mark.parametrize("precision", LESS)
+@pytest.mark.parametrize("name", [name for name in reference.__all__ if name.startswith(PRODUCTS)])
+def test_less_precise_products(cupy, poisoned, name, precision):
+    """TF32 and bfloat16, near float64 as far as they may be, and twice the same bits."""
+    for case in (case for case in TABLE if case.function == name):
+        twice = []
+        with kernels.precision(precision):
+            for _ in range(2):
+                given = cases.mapped(cases.rounded(case, np.float32), cupy.asarray)
+                twice.append(fetched(cases.results(case, cuda, given)))
+        cases.compare(case, twice[0], cases.exact(case, np.float32), np.float32, LESS[precision])
+        for first, second in zip(*twice):
+            np.testing.assert_array_equal(first, second, err_msg=f"{case} is not the same twice")
+
+
+def test_derivatives_of_every_elementwise_op(cupy):
+    """Each as one kernel, which is written from the derivative itself."""
+    with np.errstate(all="ignore"):
+        calls = calls_of_ops(np.float32)
+    with in_mode(lambda _: RAW), np.errstate(all="ignore"):
+        for label, (x, function, others) in calls:
+            right = function(x, *others)
+            if right is not None:
+                got = cuda.fused(cupy.asarray(x), function, cases.mapped(others, cupy.asarray)).get()
+                np.testing.assert_allclose(got, right, rtol=3e-5, atol=3e-5, err_msg=label)
+
+
+@pytest.mark.parametrize("name", ["rnn_scan", "lstm_scan", "gru_scan"])
+def test_scans_by_clusters(cupy, monkeypatch, name):
+    """What no default chooses before it was measured."""
+    if int(cupy.cuda.Device().compute_capability) < 90:
+        pytest.skip("clusters of blocks exist from sm_90 on")
+    monkeypatch.setattr(recurrent, "LARGEST_IN_CLUSTER", dict.fromkeys(recurrent.GATES, 256))
+    for case in (case for case in TABLE if case.function.startswith(name)):
+        given = cases.mapped(cases.rounded(case, np.float32), cupy.asarray)
+        got = fetched(cases.results(case, cuda, given))
+        cases.compare(case, got, cases.exact(case, np.float32), np.float32)
+
+
 @pytest.mark.parametrize(
     "name", ["exp", "sigmoid", "softmax", "log_softmax", "layer_norm", "max_pool", "matmul", "conv"]
 )
@@ -78,4 +126,5 @@ def test_values_that_are_not_finite(cupy, name):
             wanted = cases.results(case, reference, given)
         got = fetched(cases.results(case, cuda, cases.mapped(given, cupy.asarray)))
         for x, y in zip(got, wanted):
-            np.testing.assert_array_equal(np.isfinite(x), np.isfinite(y), err_msg=str(case))
+            for kind in (np.isnan, np.isposinf, np.isneginf):
+                np.testing.assert_array_equal(kind(x), kind(y), err_msg=str(case))

@@ -17,7 +17,7 @@ AREAS: dict[str, list[tuple]] = {
         ("tn.tensor([300], dtype=tn.uint8)", D, "tensor: 300 is not a number of uint8, which has 0 to 255"),
         ("tn.tensor([-1], dtype=tn.uint8)", D, "tensor: -1 is not a number of uint8"),
         ("tn.tensor([nan], dtype=tn.int64)", D, "tensor: nan is not a number of int64"),
-        ("tn.tensor([1.0], dtype='float16')", D, "tensor: float16 exists on CUDA only; on the CPU use float32"),
+        ("tn.tensor([1.0], dtype='float16')", D, "tensor: float16 is no dtype of Tensors, use float32; on a GPU"),
         ("tn.tensor(np.ones(2, np.longdouble))", D, "tensor: dtype float128 is not supported, expected one of float32"),
         ("tn.tensor([1.0], dtype='real')", D, "tensor: dtype is 'real', expected one of float32, float64"),
         ("tn.tensor([1], dtype=tn.uint8, requires_grad=True)", G,

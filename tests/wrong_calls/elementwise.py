@@ -24,7 +24,7 @@ AREAS: dict[str, list[tuple]] = {
         ("x + 'a'", D, "add: b is str, expected a Tensor, an array or a number"),
         ("None * x", D, "multiply: a is NoneType, expected a Tensor, an array or a number"),
         ("x + [[1.0], [2.0, 3.0]]", S, "add: b: the rows of [[1.0], [2.0, 3.0]] differ in length"),
-        ("x - np.ones(3, np.float16)", D, "subtract: b is float16: float16 exists on CUDA only"),
+        ("x - np.ones(3, np.float16)", D, "subtract: b is float16: float16 is no dtype of Tensors, use float32"),
         ("tn.tensor([1], dtype=tn.uint8) + 300", D,
          "add: Python integer 300 out of bounds for uint8 (a [1] uint8, b 300)"),
         ("flags - flags", D, "subtract: numpy boolean subtract"),

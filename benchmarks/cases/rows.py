@@ -10,6 +10,7 @@ import tinygrad_notes as tn
 from benchmarks.cases.case import OpCase, Operand, Pass, size
 
 SCORES, TOKENS, IMAGES, MANY = (4096, 1000), (8192, 768), (32, 64, 56, 56), (32, 200, 1000)
+SPOKEN = (300, 32, 64)  # steps, sequences, classes
 FORWARD, BACKWARD = {"N": 0.8}, {"N": 0.95}
 
 
@@ -99,6 +100,42 @@ def elementwise() -> list[OpCase]:
             lambda weight, indices: tn.embedding(indices, weight),
             lambda torch, weight, indices: torch.nn.functional.embedding(indices, weight), ("weight",),
             (2 * size(taken), {}), (size(taken, table), {}),
+        ),
+    ]  # fmt: skip
+
+
+def expressions() -> list[OpCase]:
+    """Ops and derivatives of several steps of NumPy's functions, and a loss that is a recursion; on a GPU only."""
+    x, n = {"x": Operand(MANY, changes=True)}, size(MANY)
+    steps, batch, classes = SPOKEN
+    longest, zeros = steps // 5, Operand((batch,), below=1)
+    spoken = {"x": Operand(SPOKEN, changes=True), "labels": Operand((batch, longest), below=classes - 1), "zero": zeros}
+
+    def theirs(torch: Any, x: Any, labels: Any, zero: Any) -> Any:
+        return torch.nn.functional.ctc_loss(torch.log_softmax(x, -1), labels + 1, zero + steps, zero + longest)
+
+    return [
+        row_case(
+            "tanh 6.4 million", "elementwise", x, lambda x: tn.tanh(x), lambda torch, x: torch.tanh(x), ("x",),
+            (2 * n, {}), (3 * n, {}),
+        ),
+        row_case(
+            "Mish 6.4 million", "elementwise", x, lambda x: tn.mish(x),
+            lambda torch, x: torch.nn.functional.mish(x), ("x",), (2 * n, {}), (3 * n, {}),
+        ),
+        row_case(
+            "binary cross-entropy 6.4 million", "elementwise", x | {"target": Operand(MANY, below=2)},
+            lambda x, target: tn.binary_cross_entropy_with_logits(x, target.astype(tn.float32), reduction="none"),
+            lambda torch, x, target: torch.nn.functional.binary_cross_entropy_with_logits(
+                x, target.float(), reduction="none"
+            ),
+            ("x",), (3 * n, {}), (3 * n, {}),
+        ),
+        row_case(
+            f"CTC loss, {steps} steps of {batch} in {classes} classes", "elementwise", spoken,
+            lambda x, labels, zero: tn.ctc_loss(tn.log_softmax(x, -1), labels + 1, zero + steps, zero + longest),
+            theirs, ("x",),
+            (size(SPOKEN), {}), (2 * size(SPOKEN), {}),
         ),
     ]  # fmt: skip
 

@@ -91,7 +91,7 @@ def of_optimisers() -> list[Line]:
 
 
 def of_the_rest() -> list[Line]:
-    return each([*rows.elementwise(), *pooling.cases()])
+    return each([*rows.elementwise(), *rows.expressions(), *pooling.cases()])
 
 
 # In the order of their worth, should the time run out.

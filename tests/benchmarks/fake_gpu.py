@@ -80,7 +80,16 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, smaller(getattr(module, name), change))
     for module, values in (
         (recurrent, {"STEPS": 3, "BATCH": 2, "INPUTS": 4, "HIDDEN": 5}),
-        (rows, {"SCORES": (4, 10), "TOKENS": (3, 768), "IMAGES": (2, 64, 3, 3), "MANY": (50, 20, 10)}),
+        (
+            rows,
+            {
+                "SCORES": (4, 10),
+                "TOKENS": (3, 768),
+                "IMAGES": (2, 64, 3, 3),
+                "MANY": (50, 20, 10),
+                "SPOKEN": (20, 2, 6),
+            },
+        ),
         (pooling, {"X": (2, 3, 8, 8)}),
     ):
         for key, value in values.items():

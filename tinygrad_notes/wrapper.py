@@ -317,6 +317,8 @@ def sequence_wrapper(record: Op) -> Callable[..., Any]:
                     check_history(parent, array, record.name)
         if type(value) is tuple:
             return many(record, tuple(plain), value, derivative, nodes, (), None, now, given(static, options))
+        if type(value) not in DEVICES:  # NumPy gives scalars for sums over all axes
+            value = np.asarray(value)
         node = (
             make_node(record, nodes, derivative, (), value)
             if now.record and any(n is not None for n in nodes)

@@ -248,6 +248,7 @@ def test_any_number_of_operands():
         return sum(x.sum() for x in arrays) * scale, lambda g: tuple(tn.broadcast_to(g * scale, s) for s in shapes)
 
     check(lambda x, y: total([x, y], 2.0), (2,), (3, 1))
+    assert type(total([tn.ones(2)]).data) is np.ndarray  # also where NumPy makes a scalar
     with pytest.raises(tn.DTypeError, match="total: arrays is Tensor, expected a list or tuple"):
         total(leaf(1.0))
 

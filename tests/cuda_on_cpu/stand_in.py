@@ -10,11 +10,12 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off")
 # Without the last, a static variable of a template would be one for all files that were loaded.
 CHECKS = ("-fsanitize=bounds,alignment", "-nodefaultlibs", "-fno-gnu-unique")
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 ORDERS = ("up", "down", "shuffled")
 MOST_THREADS, MOST_BLOCKS_ACROSS, MOST_SHARED = 1024, 65535, 227 * 1024
 KIND = {"f": "f", "i": "i", "u": "u", "b": "b"}
@@ -82,6 +84,26 @@ def each_order() -> Iterator[str]:
     for order in ORDERS:
         settings["order"] = order
         yield order
+
+
+def right_in_every_order(check: Callable[[], Any]) -> bool:
+    """Whether ``check`` passes in the three orders: it raises no AssertionError, a KernelFault among them, and what it
+    returns, if anything, is true."""
+    for _ in each_order():
+        try:
+            said = check()
+        except AssertionError:
+            return False
+        if said is not None and not said:
+            return False
+    return True
+
+
+def assert_caught(check: Callable[[], Any], file: str, replace: str, by: str) -> None:
+    """``check`` passes in every order, and with ``by`` for ``replace`` in ``file`` no longer in all of them."""
+    assert right_in_every_order(check)
+    with faulty(file, replace, by):
+        assert not right_in_every_order(check), "the fault was not noticed"
 
 
 @contextmanager
@@ -149,10 +171,7 @@ def _file(
     _runtime()
     changed = dict(texts)
     text = changed.get(file, text)
-    for header in sorted(changed):  # the changed text takes the header's place
-        text = (
-            text.replace(f'#include "{header}"', f'#line 1 "{header}"\n{changed[header]}') if header != file else text
-        )
+    text = _with_headers(text, changed)
     wrapped = [
         '#include "stand_in.h"',
         f'#line 1 "{file}"',
@@ -173,6 +192,26 @@ def _file(
         signature.restype = ctypes.c_char_p
         kernels[name] = library, library[f"run_{i}"], signature().decode().split()
     return kernels
+
+
+def _with_headers(text: str, changed: dict[str, str]) -> str:
+    """``text`` with changed headers in the place of the lines that include them, and headers that include those."""
+    changed = {file: own for file, own in changed.items() if file.endswith(".cuh")}
+    others = {path.name: path.read_text() for path in launch.FOLDER.glob("*.cuh")} if changed else {}
+    while found := [h for h in others.keys() - changed.keys() if any(f'"{c}"' in others[h] for c in changed)]:
+        changed |= {header: others[header] for header in found}
+    placed: set[str] = set()
+
+    def place(include: re.Match[str]) -> str:
+        header = include[1]
+        if header not in changed:
+            return include[0]
+        if header in placed:
+            return ""
+        placed.add(header)
+        return f'#line 1 "{header}"\n' + INCLUDE.sub(place, changed[header])
+
+    return INCLUDE.sub(place, text)
 
 
 # ---------------------------------------------------------------------- the launch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cuda_on_cpu import stand_in
-from tests.cuda_on_cpu.stand_in import KernelFault, faulty
+from tests.cuda_on_cpu.stand_in import faulty, right_in_every_order
 from tinygrad_notes import kernels
 from tinygrad_notes.kernels import cuda, reference
 from tinygrad_notes.kernels.cuda import convolution
@@ -334,15 +334,11 @@ CASES = {
 
 def wrong(file: str) -> bool:
     """Whether any order of threads gives a wrong result, or the stand-in reports a fault."""
-    for order in stand_in.ORDERS:
-        stand_in.settings["order"] = order
-        for name, arguments in calls(CASES[file]).items():
-            try:
-                if name in FUNCTIONS[file] and not error(name, arguments) <= 1e-6:
-                    return True
-            except KernelFault:
-                return True
-    return False
+    return not right_in_every_order(
+        lambda: all(
+            error(name, arguments) <= 1e-6 for name, arguments in calls(CASES[file]).items() if name in FUNCTIONS[file]
+        )
+    )
 
 
 @pytest.fixture

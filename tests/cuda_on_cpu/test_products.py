@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cuda_on_cpu import stand_in
-from tests.cuda_on_cpu.stand_in import faulty
+from tests.cuda_on_cpu.stand_in import assert_caught, faulty, right_in_every_order
 from tinygrad_notes.kernels import precision, reference
 from tinygrad_notes.kernels.cuda import products
 from tinygrad_notes.kernels.cuda.products import LARGE, LITTLE, linear, matmul, plan
@@ -310,16 +310,8 @@ def faulty_tiles(replace: str, by: str) -> Iterator[None]:
         yield
 
 
-def wrong_in_some_order(run: Any) -> bool:
-    """Whether ``run``, which gives an error, is wrong or reports a fault in any order."""
-    for name in stand_in.ORDERS:
-        stand_in.settings["order"] = name
-        try:
-            if not run() < BOUNDS["highest"]:
-                return True
-        except stand_in.KernelFault:
-            return True
-    return False
+def right(got: Any, a: Any, b: Any, bias: Any = 0) -> bool:
+    return bool(error(got, a, b, bias) < BOUNDS["highest"])
 
 
 @pytest.mark.parametrize(
@@ -342,12 +334,12 @@ def wrong_in_some_order(run: Any) -> bool:
 def test_a_fault_of_the_tiles_is_caught(little, replace, by):
     a, b, bias = normal(72, 108, transposed=True), normal(108, 65), normal(65)
 
-    def run() -> float:
-        return error(linear(a, b.T, bias), a, b, bias)
+    def compare() -> bool:
+        return right(linear(a, b.T, bias), a, b, bias)
 
-    assert not wrong_in_some_order(run)
+    assert right_in_every_order(compare)
     with faulty_tiles(replace, by):
-        assert wrong_in_some_order(run)
+        assert not right_in_every_order(compare)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +352,7 @@ def test_a_fault_of_the_tiles_is_caught(little, replace, by):
 def test_a_fault_of_the_rows_is_caught(little, replace, by):
     a, b = normal(20, 72), normal(72, 20, transposed=True)
     with faulty_tiles(replace, by):
-        assert wrong_in_some_order(lambda: error(matmul(a, b), a, b))
+        assert not right_in_every_order(lambda: right(matmul(a, b), a, b))
 
 
 @pytest.mark.parametrize(
@@ -375,5 +367,4 @@ def test_a_fault_of_the_rows_is_caught(little, replace, by):
 def test_a_fault_of_the_plain_kernel_is_caught(who, replace, by):
     who("plain")
     a, b = normal(20, 37), normal(37, 20)
-    with faulty("gemm.cu", replace, by):
-        assert wrong_in_some_order(lambda: error(matmul(a, b), a, b))
+    assert_caught(lambda: right(matmul(a, b), a, b), "gemm.cu", replace, by)

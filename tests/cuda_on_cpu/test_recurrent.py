@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cuda_on_cpu import stand_in
-from tests.cuda_on_cpu.stand_in import faulty
+from tests.cuda_on_cpu.stand_in import assert_caught, faulty, right_in_every_order
 from tests.foreign_array import ForeignArray, unwrapped, wrapped
 from tests.kernels.test_cpu_recurrent import GATES, operands, run
 from tinygrad_notes.kernels import BACKENDS, cuda, reference, use_kernels
@@ -189,13 +189,8 @@ def right_in_all_orders(kind, backward):
     forward, upper = operands(kind, 4, 5, 2, 17, True, np.float32)
     backends = {name: cuda if name.endswith("_grad") == backward else reference for name in recurrent.KINDS}
     halves = {name: getattr(backend, name) for name, backend in backends.items()}
-    try:
-        for order in stand_in.ORDERS:
-            stand_in.settings["order"] = order
-            assert_right(kind, forward, upper, np.array([4, 2, 0, 1, 3]), True, SimpleNamespace(**halves))
-    except AssertionError:  # a KernelFault is one
-        return False
-    return True
+    lengths, backend = np.array([4, 2, 0, 1, 3]), SimpleNamespace(**halves)
+    return right_in_every_order(lambda: assert_right(kind, forward, upper, lengths, True, backend))
 
 
 FORWARD_FAULTS = [
@@ -252,16 +247,9 @@ def test_a_fault_in_the_sums_of_columns_is_caught(monkeypatch):
     g = np.arange(80 * 37, dtype=np.float32).reshape(10, 8, 37)
     scan = recurrent._Scan("TANH", g, g[0], None, False)
 
-    def right():
-        try:
-            for order in stand_in.ORDERS:
-                stand_in.settings["order"] = order
-                np.testing.assert_array_equal(scan.bias_grad(g), g.sum((0, 1)))
-        except AssertionError:
-            return False
-        return True
+    def compare():
+        np.testing.assert_array_equal(scan.bias_grad(g), g.sum((0, 1)))
 
-    assert right()
     for replace, by in [
         ("    __syncthreads();\n    sum = warp_sum", "    sum = warp_sum"),
         ("if (column < columns) {", "if (column <= columns) {"),
@@ -272,5 +260,4 @@ def test_a_fault_in_the_sums_of_columns_is_caught(monkeypatch):
             "sums[static_cast<long long>(blockIdx.y) + first",
         ),
     ]:
-        with faulty("recurrent.cu", replace, by):
-            assert not right()
+        assert_caught(compare, "recurrent.cu", replace, by)

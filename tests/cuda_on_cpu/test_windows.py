@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cuda_on_cpu import stand_in
-from tests.cuda_on_cpu.stand_in import faulty
+from tests.cuda_on_cpu.stand_in import assert_caught
 from tinygrad_notes.kernels import reference
 from tinygrad_notes.kernels.cuda import products
 from tinygrad_notes.kernels.cuda.windows import col2im, conv_im2col, im2col
@@ -124,16 +124,4 @@ def test_a_fault_is_caught(replace, by):
             good &= np.array_equal(col2im(columns, size, *geometry), reference.col2im(columns, size, *geometry))
         return good
 
-    def right_in_all_orders() -> bool:
-        good = True
-        for name in stand_in.ORDERS:
-            stand_in.settings["order"] = name
-            try:
-                good &= right()
-            except stand_in.KernelFault:
-                return False
-        return good
-
-    assert right_in_all_orders()
-    with faulty("windows.cu", replace, by):
-        assert not right_in_all_orders()
+    assert_caught(right, "windows.cu", replace, by)
